@@ -1,0 +1,37 @@
+//! Layers, levels and networks, built from a specification.
+//!
+//! [`Network`] learns: it is a Burn module and gives gradients. [`Plan`] answers: it is compiled once from the same
+//! levels and weights, allocates nothing per call, and gives a row the same answer in any batch. Both take rows as plain
+//! slices of `f32`; neither knows where the rows come from nor how the loss is scheduled.
+
+mod network;
+mod optimizer;
+mod plan;
+mod softmax;
+mod weights;
+
+pub use network::{InputGradient, Network, StepResult};
+pub use optimizer::{Optimizer, OptimizerState};
+pub use plan::{Plan, Scratch};
+pub use softmax::softmax;
+pub use weights::{LevelWeights, WeightTensor, WeightsError};
+
+#[cfg(test)]
+mod tests {
+    use strata_spec::{Dense, Head, Layer, Level};
+
+    /// Two levels: `inputs`-`hidden` with ReLU, and a head with `classes`.
+    pub(crate) fn perceptron(inputs: usize, hidden: usize, classes: usize) -> Vec<Level> {
+        assert!(inputs > 0);
+        let dense = |units| Layer::Dense(Dense { units });
+        let name = |text: &str| text.parse().unwrap();
+        vec![
+            Level { name: name("hidden"), layers: vec![Layer::Flatten, dense(hidden), Layer::Relu], head: None },
+            Level {
+                name: name("top"),
+                layers: Vec::new(),
+                head: Some(Head { task: name("task"), layers: vec![dense(classes)] }),
+            },
+        ]
+    }
+}

@@ -1,0 +1,319 @@
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use strata_spec::{
+    Blob, Digest, Level, LevelShapes, Lineage, MANIFEST_FORMAT, Manifest, ManifestLevel, Name,
+    Precision, Preparation, Task,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    error::{PackageError, io_error},
+    files::{self, digest},
+    identity::Identity,
+    seal::{self, MAX_PLAIN_BYTES},
+    signature::{self, Files, SIGNATURE_FILE},
+    store::Store,
+    version::{
+        CARD_FILE, LEVELS_FOLDER, MANIFEST_FILE, MAX_CARD_BYTES, MAX_MANIFEST_BYTES, level_file,
+    },
+};
+
+/// A version to add to a store. Its number and its date are the store's to give.
+pub struct NewVersion {
+    /// The model.
+    pub name: Name,
+    /// What the model is for, in a sentence; may be empty.
+    pub description: String,
+    /// From the lowest to the top one.
+    pub levels: Vec<NewLevel>,
+    /// What it predicts.
+    pub tasks: Vec<Task>,
+    /// How a request becomes a row.
+    pub preparation: Preparation,
+    /// Where the model comes from.
+    pub lineage: Lineage,
+    /// Figures on held-out data, such as `test.accuracy`; finite numbers.
+    pub metrics: BTreeMap<String, f64>,
+    /// The number format in which it learned; never `auto`.
+    pub precision: Precision,
+    /// A page about the model for people, in Markdown; may be empty.
+    pub card: String,
+}
+
+/// A level of a [`NewVersion`].
+pub struct NewLevel {
+    /// Its name, layers and head.
+    pub architecture: Level,
+    /// The shapes of its rows.
+    pub shapes: LevelShapes,
+    /// Its weights as plain safetensors bytes. Cleared from memory once they are stored.
+    pub weights: Vec<u8>,
+}
+
+/// How a version's weights lie on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealing {
+    /// Sealed for the identity that adds it.
+    Sealed,
+    /// As they are, for everyone who can read the store.
+    Plain,
+}
+
+impl Store {
+    /// Adds a version, signed by `identity`, and returns its manifest, which has its number: one more than any that
+    /// the model has had.
+    ///
+    /// Weights that an earlier version of the model has already, sealed for the same identity, are not stored again.
+    /// When this fails, or the machine does, at any point, the store is as it was before.
+    ///
+    /// # Errors
+    /// The parts of the version contradict each other or are too large, or the disk refuses.
+    pub fn add(
+        &self,
+        new: NewVersion,
+        identity: &Identity,
+        sealing: Sealing,
+    ) -> Result<Manifest, PackageError> {
+        let _lock = self.lock()?;
+        let version = self.next_version(&new.name)?;
+        let mut draft = Draft::begin(self, &new.name, version)?;
+        let mut levels = Vec::with_capacity(new.levels.len());
+        for NewLevel {
+            architecture,
+            shapes,
+            weights,
+        } in new.levels
+        {
+            let blob = draft.put_level(
+                &architecture.name,
+                Zeroizing::new(weights),
+                identity,
+                sealing,
+            )?;
+            levels.push(ManifestLevel::new(architecture, &shapes, blob));
+        }
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            name: new.name,
+            version,
+            created: crate::now(),
+            description: new.description,
+            levels,
+            tasks: new.tasks,
+            preparation: new.preparation,
+            lineage: new.lineage,
+            metrics: new.metrics,
+            precision: new.precision,
+        };
+        draft.put_text(MANIFEST_FILE, &manifest.to_json(), MAX_MANIFEST_BYTES)?;
+        // What would be refused when read is refused now; this also finds metrics that are no numbers.
+        let manifest = Manifest::parse(manifest.to_json().as_bytes()).map_err(|source| {
+            PackageError::Manifest {
+                path: draft.target.join(MANIFEST_FILE),
+                source,
+            }
+        })?;
+        draft.put_text(CARD_FILE, &new.card, MAX_CARD_BYTES)?;
+        draft.sign(&format!("{}@{version}", manifest.name), identity)?;
+        draft.commit()?;
+        Ok(manifest)
+    }
+}
+
+/// A version in the making. Unless it is committed, dropping it leaves the store as it was.
+struct Draft<'a> {
+    store: &'a Store,
+    name: Name,
+    /// Its folder in the workspace.
+    folder: PathBuf,
+    /// Where the folder will lie.
+    target: PathBuf,
+    /// What the signature will list.
+    files: Files,
+    /// The level files whose blobs are not in the store yet.
+    new_blobs: Vec<(PathBuf, Blob)>,
+    undo: Vec<Undo>,
+    committed: bool,
+}
+
+/// Something that was put into the store and goes again if the draft fails.
+enum Undo {
+    File(PathBuf),
+    Folder(PathBuf),
+    Version(PathBuf),
+}
+
+impl<'a> Draft<'a> {
+    fn begin(store: &'a Store, name: &Name, version: u64) -> Result<Self, PackageError> {
+        let draft = Self {
+            store,
+            name: name.clone(),
+            folder: store.workspace().join("version"),
+            target: store.version_path(name, version),
+            files: Files::new(),
+            new_blobs: Vec::new(),
+            undo: Vec::new(),
+            committed: false,
+        };
+        let levels = draft.folder.join(LEVELS_FOLDER);
+        fs::create_dir_all(&levels).map_err(io_error("make", &levels))?;
+        Ok(draft)
+    }
+
+    fn put_level(
+        &mut self,
+        level: &Name,
+        weights: Zeroizing<Vec<u8>>,
+        identity: &Identity,
+        sealing: Sealing,
+    ) -> Result<Blob, PackageError> {
+        let file = level_file(level, sealing == Sealing::Sealed);
+        let path = self.folder.join(LEVELS_FOLDER).join(&file);
+        let final_path = self.target.join(LEVELS_FOLDER).join(&file);
+        let plain = digest(&weights);
+        let blob = match sealing {
+            Sealing::Sealed => match self.reuse_sealed(plain, &path, identity)? {
+                Some(blob) => blob,
+                None => {
+                    let sealed =
+                        seal::seal(&weights, &[identity.recipient()]).map_err(|source| {
+                            PackageError::Seal {
+                                path: final_path,
+                                source,
+                            }
+                        })?;
+                    let blob = Blob {
+                        digest: digest(&sealed),
+                        plain,
+                        bytes: sealed.len() as u64,
+                        sealed: true,
+                    };
+                    self.write_level(path, &sealed, &blob)?;
+                    blob
+                }
+            },
+            Sealing::Plain if weights.len() as u64 > MAX_PLAIN_BYTES => {
+                return Err(PackageError::TooLarge {
+                    path: final_path,
+                    limit: MAX_PLAIN_BYTES,
+                });
+            }
+            Sealing::Plain => {
+                let blob = Blob {
+                    digest: plain,
+                    plain,
+                    bytes: weights.len() as u64,
+                    sealed: false,
+                };
+                if self.store.has_blob(&blob) {
+                    files::link_or_copy(&self.store.blob_path(&blob.digest), &path)?;
+                } else {
+                    self.write_level(path, &weights, &blob)?;
+                }
+                blob
+            }
+        };
+        self.files
+            .insert(format!("{LEVELS_FOLDER}/{file}"), blob.digest);
+        Ok(blob)
+    }
+
+    /// Links a blob of an earlier version into the draft, if one has these weights for this identity.
+    fn reuse_sealed(
+        &self,
+        plain: Digest,
+        path: &Path,
+        identity: &Identity,
+    ) -> Result<Option<Blob>, PackageError> {
+        let found = self
+            .store
+            .find_sealed(&self.name, plain, identity.opener())?;
+        if let Some(blob) = &found {
+            files::link_or_copy(&self.store.blob_path(&blob.digest), path)?;
+        }
+        Ok(found)
+    }
+
+    fn write_level(
+        &mut self,
+        path: PathBuf,
+        stored: &[u8],
+        blob: &Blob,
+    ) -> Result<(), PackageError> {
+        files::write_new(&path, stored)?;
+        self.new_blobs.push((path, blob.clone()));
+        Ok(())
+    }
+
+    fn put_text(&mut self, file: &str, text: &str, limit: u64) -> Result<(), PackageError> {
+        if text.len() as u64 > limit {
+            return Err(PackageError::TooLarge {
+                path: self.target.join(file),
+                limit,
+            });
+        }
+        files::write_new(&self.folder.join(file), text.as_bytes())?;
+        self.files.insert(file.to_owned(), digest(text.as_bytes()));
+        Ok(())
+    }
+
+    fn sign(&self, subject: &str, identity: &Identity) -> Result<(), PackageError> {
+        let path = self.target.join(SIGNATURE_FILE);
+        let bundle = signature::sign(subject, &self.files, identity.signer())
+            .map_err(|source| PackageError::Signature { path, source })?;
+        files::write_new(&self.folder.join(SIGNATURE_FILE), &bundle)
+    }
+
+    /// Moves the draft into the store: first the blobs, which nobody looks at without a version that names them, then
+    /// the version by a single rename.
+    fn commit(mut self) -> Result<(), PackageError> {
+        files::sync_folder(&self.folder.join(LEVELS_FOLDER))?;
+        files::sync_folder(&self.folder)?;
+
+        for folder in [
+            self.store.model_path(&self.name),
+            self.store.versions_folder(&self.name),
+        ] {
+            if !folder.is_dir() {
+                fs::create_dir(&folder).map_err(io_error("make", &folder))?;
+                self.undo.push(Undo::Folder(folder.clone()));
+                files::sync_parent(&folder)?;
+            }
+        }
+        let temporary = self.store.workspace().join("blob");
+        for (level, blob) in &self.new_blobs {
+            let path = self.store.blob_path(&blob.digest);
+            // One that lies there already is a damaged one, which is better replaced than brought back.
+            if !path.exists() {
+                self.undo.push(Undo::File(path.clone()));
+            }
+            self.store.put_blob(level, &temporary, &path)?;
+        }
+        files::sync_folder(&self.store.blobs())?;
+
+        fs::rename(&self.folder, &self.target).map_err(io_error("write", &self.target))?;
+        self.undo.push(Undo::Version(self.target.clone()));
+        files::sync_parent(&self.target)?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Draft<'_> {
+    /// Nothing here can be reported, and nothing needs to be: what is left over is swept by the next writer.
+    fn drop(&mut self) {
+        let workspace = self.store.workspace();
+        while let Some(undo) = self.undo.pop().filter(|_| !self.committed) {
+            let _ = match undo {
+                Undo::File(path) => fs::remove_file(path),
+                Undo::Folder(path) => fs::remove_dir(path),
+                Undo::Version(path) => fs::rename(path, workspace.join("undone")),
+            };
+        }
+        let _ = files::remove_all(&workspace);
+    }
+}

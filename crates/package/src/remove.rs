@@ -1,0 +1,45 @@
+use std::fs;
+
+use strata_spec::Name;
+
+use crate::{
+    error::{PackageError, io_error},
+    files,
+    store::Store,
+};
+
+impl Store {
+    /// Removes a version, and the blobs that no other version has. Its number is never given again.
+    ///
+    /// # Errors
+    /// There is no such version, an alias names it, or the disk refuses.
+    pub fn remove(&self, name: &Name, version: u64) -> Result<(), PackageError> {
+        let _lock = self.lock()?;
+        if !self.versions(name)?.contains(&version) {
+            return Err(self.no_version(name, version));
+        }
+        if let Some((alias, _)) = self
+            .aliases(name)?
+            .into_iter()
+            .find(|(_, named)| *named == version)
+        {
+            return Err(PackageError::AliasInUse {
+                name: name.clone(),
+                version,
+                alias,
+            });
+        }
+        // Before the version goes, so that its number cannot be given again even after a crash in between.
+        let next = self.next_version(name)?;
+        self.replace_file(&self.next_file(name), format!("{next}\n").as_bytes())?;
+
+        let workspace = self.workspace();
+        fs::create_dir_all(&workspace).map_err(io_error("make", &workspace))?;
+        // Readers see all of it or nothing; what a crash leaves in the workspace is swept by the next writer.
+        let path = self.version_path(name, version);
+        fs::rename(&path, workspace.join("removed")).map_err(io_error("remove", &path))?;
+        files::sync_parent(&path)?;
+        files::remove_all(&workspace)?;
+        self.collect_blobs()
+    }
+}

@@ -1,0 +1,276 @@
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    path::{Path, PathBuf},
+};
+
+use strata_spec::{Digest, Name};
+
+use crate::{
+    access::Access,
+    error::{PackageError, io_error},
+    files,
+    selector::{Pick, Selector, parse_version},
+    version::{OpenPackage, VerifiedVersion, VersionFolder},
+};
+
+/// More than a number takes.
+const MAX_NUMBER_BYTES: u64 = 64;
+
+/// A folder where packages live.
+///
+/// Readers take no lock and see each version as a whole or not at all; a folder that they may not write to will do.
+/// Writers take turns, also between processes.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// A model of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelEntry {
+    /// Its name.
+    pub name: Name,
+    /// The numbers of its versions, ascending; at least one.
+    pub versions: Vec<u64>,
+    /// Its aliases and the versions that they name.
+    pub aliases: BTreeMap<Name, u64>,
+}
+
+impl Store {
+    /// Opens the store in a folder.
+    ///
+    /// # Errors
+    /// No store lies there.
+    pub fn open(root: &Path) -> Result<Self, PackageError> {
+        let store = Self {
+            root: root.to_owned(),
+        };
+        if store.blobs().is_dir() && store.models_folder().is_dir() {
+            Ok(store)
+        } else {
+            Err(PackageError::NoStore { path: store.root })
+        }
+    }
+
+    /// Opens the store in a folder, and makes an empty one there if there is none.
+    ///
+    /// # Errors
+    /// The folders cannot be made.
+    pub fn create_if_missing(root: &Path) -> Result<Self, PackageError> {
+        let store = Self {
+            root: root.to_owned(),
+        };
+        for folder in [store.blobs(), store.models_folder()] {
+            fs::create_dir_all(&folder).map_err(io_error("make", &folder))?;
+        }
+        Ok(store)
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The models that have a version, by name.
+    ///
+    /// # Errors
+    /// A folder cannot be read, or an alias file is damaged.
+    pub fn models(&self) -> Result<Vec<ModelEntry>, PackageError> {
+        let mut models = Vec::new();
+        for name in self.model_names()? {
+            let versions = self.versions(&name)?;
+            if !versions.is_empty() {
+                let aliases = self.aliases(&name)?;
+                models.push(ModelEntry {
+                    name,
+                    versions,
+                    aliases,
+                });
+            }
+        }
+        Ok(models)
+    }
+
+    /// The numbers of a model's versions, ascending; none if there is no such model.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn versions(&self, name: &Name) -> Result<Vec<u64>, PackageError> {
+        let names = files::names_in(&self.versions_folder(name))?;
+        let mut versions: Vec<u64> = names
+            .iter()
+            .filter_map(|name| parse_version(name))
+            .collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// The number of the version that a selector means now.
+    ///
+    /// # Errors
+    /// There is no such model, version or alias.
+    pub fn resolve(&self, selector: &Selector) -> Result<u64, PackageError> {
+        let name = &selector.name;
+        let versions = self.versions(name)?;
+        let Some(highest) = versions.last() else {
+            return Err(PackageError::NoModel {
+                store: self.root.clone(),
+                name: name.clone(),
+            });
+        };
+        let version = match &selector.pick {
+            Pick::Highest => *highest,
+            Pick::Version(version) => *version,
+            Pick::Alias(alias) => *self
+                .aliases(name)?
+                .get(alias)
+                .ok_or_else(|| self.no_alias(name, alias))?,
+        };
+        if versions.binary_search(&version).is_err() {
+            return Err(self.no_version(name, version));
+        }
+        Ok(version)
+    }
+
+    /// A version's manifest and card, its signature checked. Reads no weights, so it is quick.
+    ///
+    /// # Errors
+    /// There is no such version, it was changed, or `access` does not reach it.
+    pub fn manifest(
+        &self,
+        selector: &Selector,
+        access: &Access,
+    ) -> Result<VerifiedVersion, PackageError> {
+        self.version_folder(selector)?.verify_head(access)
+    }
+
+    /// Checks all of a version: its signature and every digest. The plain weights of sealed levels are checked if
+    /// `access` can open them; levels that are not sealed are no error here.
+    ///
+    /// # Errors
+    /// There is no such version, it was changed, or `access` cannot check its signature.
+    pub fn verify(
+        &self,
+        selector: &Selector,
+        access: &Access,
+    ) -> Result<VerifiedVersion, PackageError> {
+        self.version_folder(selector)?.verify(access)
+    }
+
+    /// Opens a version: checks its signature and every digest, opens what is sealed, and returns the weights.
+    ///
+    /// Each file is read once, and the bytes that were checked are the ones that are returned.
+    ///
+    /// # Errors
+    /// There is no such version, it was changed, or `access` does not reach it.
+    pub fn open_version(
+        &self,
+        selector: &Selector,
+        access: &Access,
+    ) -> Result<OpenPackage, PackageError> {
+        self.version_folder(selector)?.open(access)
+    }
+
+    fn version_folder(&self, selector: &Selector) -> Result<VersionFolder, PackageError> {
+        let version = self.resolve(selector)?;
+        let path = self.version_path(&selector.name, version);
+        Ok(VersionFolder {
+            path,
+            name: selector.name.clone(),
+            version,
+        })
+    }
+
+    /// Waits until no other writer is at work, then clears away what a writer that crashed has left.
+    pub(crate) fn lock(&self) -> Result<File, PackageError> {
+        let path = self.root.join(".lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(io_error("open", &path))?;
+        file.lock().map_err(io_error("lock", &path))?;
+        if !files::names_in(&self.workspace())?.is_empty() {
+            files::remove_all(&self.workspace())?;
+            self.collect_blobs()?;
+        }
+        Ok(file)
+    }
+
+    /// The number that the next version of a model gets: never one that was in use before.
+    pub(crate) fn next_version(&self, name: &Name) -> Result<u64, PackageError> {
+        let highest = self.versions(name)?.last().copied().unwrap_or(0);
+        let path = self.next_file(name);
+        let damaged = |problem: &str| PackageError::Damaged {
+            path: path.clone(),
+            problem: problem.to_owned(),
+        };
+        let reserved = match files::read_if_there(&path, MAX_NUMBER_BYTES)? {
+            None => 1,
+            Some(bytes) => str::from_utf8(&bytes)
+                .ok()
+                .and_then(|text| parse_version(text.trim_end()))
+                .ok_or_else(|| damaged("not a version number"))?,
+        };
+        let next = highest
+            .checked_add(1)
+            .ok_or_else(|| damaged("version numbers are used up"))?;
+        Ok(next.max(reserved))
+    }
+
+    pub(crate) fn model_names(&self) -> Result<Vec<Name>, PackageError> {
+        let names = files::names_in(&self.models_folder())?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    pub(crate) fn no_version(&self, name: &Name, version: u64) -> PackageError {
+        PackageError::NoVersion {
+            store: self.root.clone(),
+            name: name.clone(),
+            version,
+        }
+    }
+
+    pub(crate) fn no_alias(&self, name: &Name, alias: &Name) -> PackageError {
+        PackageError::NoAlias {
+            store: self.root.clone(),
+            name: name.clone(),
+            alias: alias.clone(),
+        }
+    }
+
+    /// Where a writer prepares what it will rename into place.
+    pub(crate) fn workspace(&self) -> PathBuf {
+        self.root.join(".tmp")
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs").join("sha256")
+    }
+
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.hex())
+    }
+
+    pub(crate) fn models_folder(&self) -> PathBuf {
+        self.root.join("models")
+    }
+
+    pub(crate) fn model_path(&self, name: &Name) -> PathBuf {
+        self.models_folder().join(name.as_str())
+    }
+
+    pub(crate) fn versions_folder(&self, name: &Name) -> PathBuf {
+        self.model_path(name).join("versions")
+    }
+
+    pub(crate) fn version_path(&self, name: &Name, version: u64) -> PathBuf {
+        self.versions_folder(name).join(version.to_string())
+    }
+
+    pub(crate) fn next_file(&self, name: &Name) -> PathBuf {
+        self.model_path(name).join("next")
+    }
+}

@@ -1,0 +1,105 @@
+//! A full disk and a crash leave the store as it was.
+
+mod common;
+
+use std::{fs, path::Path, process::Command};
+
+use common::{Fixture, model, snapshot};
+use strata_package::{Sealing, Store};
+
+/// A small file system of its own, unmounted when dropped.
+struct Mount<'a>(&'a Path);
+
+impl<'a> Mount<'a> {
+    fn new(folder: &'a Path, size: &str) -> Option<Self> {
+        fs::create_dir(folder).unwrap();
+        let options = format!("size={size}");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(folder)
+            .output();
+        mount
+            .is_ok_and(|output| output.status.success())
+            .then_some(Self(folder))
+    }
+}
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(self.0).status();
+        assert!(
+            unmounted.is_ok_and(|status| status.success()),
+            "{} stays mounted",
+            self.0.display()
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_store_as_it_was() {
+    let fixture = Fixture::new();
+    let folder = fixture.folder.path().join("small");
+    let Some(_mount) = Mount::new(&folder, "256k") else {
+        println!("skipped: mounting is not permitted");
+        return;
+    };
+    let store = Store::create_if_missing(&folder.join("store")).unwrap();
+    let add = |weights| store.add(model(weights), &fixture.identity, Sealing::Sealed);
+    add([&[1; 5000], b"top"]).unwrap();
+    let filler = folder.join("filler");
+    let (mut failed, mut succeeded) = (0, 0);
+    // From no free page to more than enough, so that every write is the one that fails once.
+    for free in 0..20 {
+        let before = snapshot(store.path());
+        fill(&filler, free * 4096);
+        match add([&[2 + free as u8; 9000], b"new top"]) {
+            Ok(manifest) => {
+                succeeded += 1;
+                fs::remove_file(&filler).unwrap();
+                store.remove(&manifest.name, manifest.version).unwrap();
+            }
+            Err(error) => {
+                failed += 1;
+                assert!(error.to_string().contains("No space left"), "{error}");
+                assert_eq!(snapshot(store.path()), before, "with {free} pages free");
+                fs::remove_file(&filler).unwrap();
+            }
+        }
+        assert!(!store.path().join(".tmp").exists());
+    }
+    assert!(
+        failed >= 4 && succeeded >= 4,
+        "{failed} failed, {succeeded} succeeded"
+    );
+    store
+        .open_version(&common::select("tiny@1"), &fixture.identity.access())
+        .unwrap();
+}
+
+/// Fills the disk but for `free` bytes.
+fn fill(path: &Path, free: usize) {
+    use std::io::Write;
+    let mut file = fs::File::create(path).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    let size = file.metadata().unwrap().len();
+    file.set_len(size.saturating_sub(free as u64)).unwrap();
+}
+
+#[test]
+fn what_a_crash_left_is_swept_by_the_next_writer() {
+    let fixture = Fixture::new();
+    fixture.add([b"low", b"top"]);
+    let root = fixture.store.path();
+    fs::create_dir_all(root.join(".tmp/version/levels")).unwrap();
+    fs::write(root.join(".tmp/version/levels/low.safetensors.age"), "half").unwrap();
+    let orphan = root.join("blobs/sha256").join("0".repeat(64));
+    fs::write(&orphan, "a blob whose version never came").unwrap();
+
+    // Readers do not mind.
+    fixture.open("tiny").unwrap();
+    assert_eq!(fixture.add([b"low", b"new top"]).version, 2);
+    assert!(!orphan.exists() && !root.join(".tmp").exists());
+    assert_eq!(fixture.blobs().len(), 3);
+    fixture.open("tiny@1").unwrap();
+    fixture.open("tiny@2").unwrap();
+}

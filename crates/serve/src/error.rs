@@ -1,0 +1,43 @@
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use strata_nn::WeightsError;
+use strata_package::{PackageError, Selector};
+
+use crate::KeysError;
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// A model cannot be opened.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// A model's weights are not its levels'.
+    #[error("{selector}: {source}")]
+    Weights {
+        /// The version.
+        selector: Selector,
+        /// What is wrong.
+        source: WeightsError,
+    },
+    /// The API keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// There is nothing to serve.
+    #[error("{}: no model to serve", .store.display())]
+    NoModels {
+        /// The store.
+        store: PathBuf,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The operating system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}

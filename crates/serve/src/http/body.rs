@@ -1,0 +1,101 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::{
+    HeaderMap,
+    body::{Body as _, Incoming},
+    header,
+};
+use tokio::time::timeout;
+
+use super::Refusal;
+use crate::Limits;
+
+/// Bytes that all bodies together may take.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    free: AtomicUsize,
+}
+
+/// A body that has arrived, and its part of the budget.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) bytes: Bytes,
+    _share: Share,
+}
+
+#[derive(Debug)]
+struct Share {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { free: AtomicUsize::new(bytes) }
+    }
+}
+
+impl Share {
+    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let take = |free: usize| free.checked_sub(bytes);
+        let taken = self.budget.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map_err(|_| Refusal::Busy("too many large requests"))?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.free.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads a whole body, with bounds on its size and on the time that it takes.
+pub(crate) async fn read(
+    body: Incoming,
+    headers: &HeaderMap,
+    limits: &Limits,
+    budget: &Arc<Budget>,
+) -> Result<Body, Refusal> {
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && encoding != "identity"
+    {
+        return Err(Refusal::Encoding(String::from_utf8_lossy(encoding.as_bytes()).into_owned()));
+    }
+    let collected = timeout(limits.body_time, collect(body, limits.body_bytes, budget));
+    collected.await.unwrap_or(Err(Refusal::Stalled))
+}
+
+async fn collect(mut body: Incoming, limit: usize, budget: &Arc<Budget>) -> Result<Body, Refusal> {
+    let mut share = Share { budget: budget.clone(), bytes: 0 };
+    let too_large = Refusal::TooLarge { what: "bytes in the body", limit };
+    // Known beforehand unless the body is chunked.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large);
+    }
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let cut_short = |_| Refusal::Malformed("the body ended too soon".to_owned());
+        let Ok(data) = frame.map_err(cut_short)?.into_data() else { continue };
+        share.grow(data.len())?;
+        if share.bytes > limit {
+            return Err(too_large);
+        }
+        // Most bodies arrive in one piece, which then is not copied.
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+    }
+    let bytes = if all.is_empty() { first } else { all.freeze() };
+    Ok(Body { bytes, _share: share })
+}

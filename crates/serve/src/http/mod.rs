@@ -1,0 +1,33 @@
+//! HTTP/1.1: connections, the table of routes, bodies and refusals.
+
+mod body;
+mod connection;
+mod refusal;
+mod routes;
+mod service;
+mod state;
+mod stream;
+
+pub(crate) use connection::serve;
+pub(crate) use refusal::Refusal;
+pub(crate) use routes::ROUTES;
+pub(crate) use state::State;
+
+/// An answer; its body is always complete.
+pub(crate) type Response = hyper::Response<http_body_util::Full<bytes::Bytes>>;
+
+/// What a route's code gets of a request, once the guard let it in.
+pub(crate) struct Asked {
+    pub(crate) version: std::sync::Arc<crate::runtime::Version>,
+    pub(crate) headers: hyper::HeaderMap,
+    pub(crate) body: body::Body,
+    pub(crate) deadline: std::time::Instant,
+}
+
+/// An answer in JSON.
+pub(crate) fn json(body: impl Into<bytes::Bytes>) -> Response {
+    let mut response = Response::new(body.into().into());
+    let json = hyper::header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, json);
+    response
+}

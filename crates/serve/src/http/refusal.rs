@@ -1,0 +1,121 @@
+use hyper::{
+    StatusCode,
+    header::{self, HeaderName, HeaderValue},
+};
+
+use super::{Response, json};
+use crate::{access::Denied, runtime::Unanswered};
+
+/// Why a request gets no answer: each kind has a status.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// 400
+    #[error("{0}")]
+    Malformed(String),
+    /// 401, 403; 503 if the server cannot tell
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// 404
+    #[error("{0}")]
+    NotFound(String),
+    /// 405
+    #[error("expected {allowed}")]
+    Method { allowed: &'static str },
+    /// 408
+    #[error("the body did not arrive in time")]
+    Stalled,
+    /// 413
+    #[error("{what}: more than the {limit} that are allowed")]
+    TooLarge { what: &'static str, limit: usize },
+    /// 415
+    #[error("content encoding `{0}` is not supported: send the body as it is")]
+    Encoding(String),
+    /// 500
+    #[error("{0}")]
+    Internal(&'static str),
+    /// 503
+    #[error("{0}: try again")]
+    Busy(&'static str),
+    /// 504
+    #[error("the time allowed for the request is up")]
+    Overdue,
+}
+
+impl Refusal {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Denied(Denied::Action(_) | Denied::Model) => StatusCode::FORBIDDEN,
+            Self::Denied(Denied::Unreadable) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Denied(Denied::Missing | Denied::Invalid | Denied::Revoked | Denied::Expired) => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overdue => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// `{"error": "…"}`, as the Open Inference Protocol has it.
+    pub(crate) fn response(&self) -> Response {
+        let body = serde_json::json!({ "error": self.to_string() });
+        let mut response = json(body.to_string());
+        *response.status_mut() = self.status();
+        if let Some((name, value)) = self.header() {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    /// A word for metrics if the guard or a limit refused, and not the request's own content.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Denied(Denied::Missing) => Some("no-credential"),
+            Self::Denied(Denied::Invalid) => Some("invalid-key"),
+            Self::Denied(Denied::Revoked) => Some("revoked-key"),
+            Self::Denied(Denied::Expired) => Some("expired-key"),
+            Self::Denied(Denied::Unreadable) => Some("keys-unreadable"),
+            Self::Denied(Denied::Action(_)) => Some("action"),
+            Self::Denied(Denied::Model) => Some("model"),
+            Self::Busy(_) => Some("busy"),
+            Self::Overdue => Some("overdue"),
+            Self::Stalled => Some("stalled"),
+            Self::TooLarge { .. } => Some("too-large"),
+            Self::Malformed(_)
+            | Self::NotFound(_)
+            | Self::Method { .. }
+            | Self::Encoding(_)
+            | Self::Internal(_) => None,
+        }
+    }
+
+    fn header(&self) -> Option<(HeaderName, &'static str)> {
+        match self {
+            Self::Denied(_) if self.status() == StatusCode::UNAUTHORIZED => {
+                Some((header::WWW_AUTHENTICATE, "Bearer"))
+            }
+            Self::Busy(_) | Self::Denied(Denied::Unreadable) => Some((header::RETRY_AFTER, "1")),
+            Self::Method { allowed } => Some((header::ALLOW, allowed)),
+            Self::Encoding(_) => Some((header::ACCEPT_ENCODING, "identity")),
+            // What is left of the body is of no use, so neither is the connection.
+            Self::Stalled | Self::TooLarge { .. } => Some((header::CONNECTION, "close")),
+            _ => None,
+        }
+    }
+}
+
+impl From<Unanswered> for Refusal {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Full => Self::Busy("the model's queue is full"),
+            Unanswered::Overdue => Self::Overdue,
+            Unanswered::NotFinite => Self::Malformed("input: numbers too large to compute with".to_owned()),
+            Unanswered::Failed => Self::Internal("the computation failed"),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What the server counts, as `/metrics` shows it (OpenMetrics text, which Prometheus reads).
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// The type of the text that [`Metrics::text`] gives.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<RouteLabels, Histogram>,
+    batch_rows: Family<VersionLabels, Histogram>,
+    queue_rows: Family<VersionLabels, Gauge>,
+    refused: Family<RefusedLabels, Counter>,
+    pub(crate) connections: Gauge,
+}
+
+/// The counters of one route of one version, looked up once: a look-up costs more than counting.
+#[derive(Clone, Debug)]
+pub(crate) struct RouteMetrics {
+    labels: RouteLabels,
+    answered: Counter,
+    seconds: Histogram,
+    requests: Family<RequestLabels, Counter>,
+}
+
+/// The counters of one version's batches.
+#[derive(Clone, Debug)]
+pub(crate) struct BatchMetrics {
+    pub(crate) rows: Histogram,
+    pub(crate) queue: Gauge,
+}
+
+/// Label values come from the server's own tables only, never from a request: their number is bounded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    model: String,
+    version: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    model: String,
+    version: String,
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VersionLabels {
+    model: String,
+    version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    reason: &'static str,
+}
+
+/// Upper bounds of the latency histogram in seconds: 1-2.5-5 steps from 50 µs to 50 s.
+const SECONDS: [f64; 19] = [
+    50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0,
+    50.0,
+];
+const ROWS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("strata");
+        let requests = Family::<RequestLabels, Counter>::default();
+        let seconds = Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
+        let batch_rows = Family::new_with_constructor((|| Histogram::new(ROWS)) as fn() -> Histogram);
+        let queue_rows = Family::<VersionLabels, Gauge>::default();
+        let refused = Family::<RefusedLabels, Counter>::default();
+        let connections = Gauge::default();
+        registry.register("requests", "Requests answered", requests.clone());
+        registry.register("request_seconds", "From a request's head to its answer", seconds.clone());
+        registry.register("batch_rows", "Rows computed together", batch_rows.clone());
+        registry.register("queue_rows", "Rows that wait", queue_rows.clone());
+        registry.register("refused", "Requests refused before they reached a model", refused.clone());
+        registry.register("connections", "Open connections", connections.clone());
+        Self { registry, requests, seconds, batch_rows, queue_rows, refused, connections }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let mut buffer = String::new();
+        // Writing to a string fails only if an encoder of this crate is wrong; half a text still ends with no `EOF`.
+        let _ = text::encode(&mut buffer, &self.registry);
+        buffer
+    }
+
+    /// For a route that is about no model, or about one that is not served.
+    pub(crate) fn count(&self, route: &str, status: u16) {
+        let labels =
+            RequestLabels { model: String::new(), version: String::new(), route: route.to_owned(), status };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn count_refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&RefusedLabels { reason }).inc();
+    }
+
+    pub(crate) fn route(&self, model: &str, version: u64, route: &str) -> RouteMetrics {
+        let labels =
+            RouteLabels { model: model.to_owned(), version: version.to_string(), route: route.to_owned() };
+        RouteMetrics {
+            answered: self.requests.get_or_create_owned(&labels.with_status(200)),
+            seconds: self.seconds.get_or_create_owned(&labels),
+            requests: self.requests.clone(),
+            labels,
+        }
+    }
+
+    pub(crate) fn batches(&self, model: &str, version: u64) -> BatchMetrics {
+        let labels = VersionLabels { model: model.to_owned(), version: version.to_string() };
+        BatchMetrics {
+            rows: self.batch_rows.get_or_create_owned(&labels),
+            queue: self.queue_rows.get_or_create_owned(&labels),
+        }
+    }
+}
+
+impl RouteMetrics {
+    pub(crate) fn count(&self, status: u16, took: Duration) {
+        self.seconds.observe(took.as_secs_f64());
+        if status == 200 {
+            self.answered.inc();
+        } else {
+            self.requests.get_or_create(&self.labels.with_status(status)).inc();
+        }
+    }
+}
+
+impl RouteLabels {
+    fn with_status(&self, status: u16) -> RequestLabels {
+        let Self { model, version, route } = self.clone();
+        RequestLabels { model, version, route, status }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_shows_what_was_counted() {
+        let metrics = Metrics::new();
+        let route = metrics.route("mnist", 3, "infer");
+        route.count(200, Duration::from_micros(70));
+        route.count(400, Duration::from_micros(70));
+        metrics.count_refused("key");
+        metrics.batches("mnist", 3).rows.observe(3.0);
+        let text = metrics.text();
+        for line in [
+            "strata_requests_total{model=\"mnist\",version=\"3\",route=\"infer\",status=\"200\"} 1",
+            "strata_requests_total{model=\"mnist\",version=\"3\",route=\"infer\",status=\"400\"} 1",
+            "strata_request_seconds_bucket{le=\"0.0001\",model=\"mnist\",version=\"3\",route=\"infer\"} 2",
+            "strata_batch_rows_sum{model=\"mnist\",version=\"3\"} 3.0",
+            "strata_refused_total{reason=\"key\"} 1",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use strata_package::{Access, Selector};
+
+use crate::KeyStore;
+
+/// What to serve, where, and how much of it.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// The folder of the model store.
+    pub store: PathBuf,
+    /// Keys for opening packages, and what is allowed of them.
+    pub access: Access,
+    /// Where to listen; port 0 for any free one. Default: 127.0.0.1:8080.
+    pub address: SocketAddr,
+    /// What to serve. A bare name stands for its highest version and each version that an alias names.
+    /// Default: every model in the store.
+    pub models: Option<Vec<Selector>>,
+    /// The API keys. Default: `keys.json` in the store's folder.
+    pub keys: KeyStore,
+    /// Bounds in size and time.
+    pub limits: Limits,
+}
+
+/// Bounds of a server. Each one has an end that a caller can see: a refusal with a status of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's head; more is 431. At least 8,192. Default: 32 KiB.
+    pub head_bytes: usize,
+    /// Bytes of a request's body; more is 413. Default: 16 MiB.
+    pub body_bytes: usize,
+    /// Bytes of all bodies that are held at the same time; more is 503. Default: 512 MiB.
+    pub all_bodies_bytes: usize,
+    /// Open connections; more wait to be accepted. Default: 4,096.
+    pub connections: usize,
+    /// Rows that wait for one version of a model; more are 503. Also the most rows in one request. Default: 4,096.
+    pub queue_rows: usize,
+    /// Rows that are computed together. Default: 64.
+    pub batch_rows: usize,
+    /// Explanations that are computed at the same time; more are 503. Default: the number of cores.
+    pub explanations: usize,
+    /// For a request's head, and for an idle connection, which is closed after it. Default: 30 s.
+    pub head_time: Duration,
+    /// For a request's body to arrive; longer is 408. Default: 30 s.
+    pub body_time: Duration,
+    /// From a request's head to its answer; longer is 504. Callers may ask for less. Default: 60 s.
+    pub request_time: Duration,
+    /// For a caller to take some bytes of an answer; after it, the connection is closed. Default: 30 s.
+    pub write_time: Duration,
+    /// For requests in flight when the server is told to stop. Default: 30 s.
+    pub drain_time: Duration,
+}
+
+impl ServeOptions {
+    /// Serves all of the store at `store` with the defaults.
+    pub fn new(store: impl Into<PathBuf>, access: Access) -> Self {
+        let store = store.into();
+        Self {
+            keys: KeyStore::beside(&store),
+            store,
+            access,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            models: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 32 << 10,
+            body_bytes: 16 << 20,
+            all_bodies_bytes: 512 << 20,
+            connections: 4096,
+            queue_rows: 4096,
+            batch_rows: 64,
+            explanations: std::thread::available_parallelism().map_or(2, usize::from),
+            head_time: Duration::from_secs(30),
+            body_time: Duration::from_secs(30),
+            request_time: Duration::from_secs(60),
+            write_time: Duration::from_secs(30),
+            drain_time: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use strata_nn::{Plan, Scratch, softmax};
+use tokio::{sync::oneshot, time::timeout_at};
+
+use crate::metrics::BatchMetrics;
+
+/// Answers rows with one plan.
+///
+/// Rows that take longer than [`BatchLimits::inline`] go to an actor: a thread that owns the computing and takes from a
+/// bounded queue whatever waits there, up to a batch. There is no delay that waits for a batch to fill: while one is
+/// computed, the next one gathers. Callers that left or whose time is up are skipped.
+///
+/// Rows that take less are computed where they are. To hand a row to another thread and to be woken by it costs more
+/// than a small network does, so a batch could not win back what gathering it takes.
+#[derive(Debug)]
+pub(crate) struct Batcher {
+    shared: Arc<Shared>,
+    /// Measured when loaded: one row, alone.
+    row_time: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct BatchLimits {
+    /// Rows that may wait.
+    pub(crate) queue_rows: usize,
+    /// Rows computed together.
+    pub(crate) batch_rows: usize,
+    /// What a request may compute on the thread that serves connections. Other connections wait for as long.
+    pub(crate) inline: Duration,
+}
+
+/// Why rows got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// The queue is full.
+    Full,
+    /// Its time was up.
+    Overdue,
+    /// A number of the answer is not finite: the rows hold numbers that no prepared row has.
+    NotFinite,
+    /// The computation failed, which is a fault of this program.
+    Failed,
+}
+
+type Answer = Result<Vec<f32>, Unanswered>;
+
+#[derive(Debug)]
+struct Shared {
+    plan: Plan,
+    limits: BatchLimits,
+    metrics: BatchMetrics,
+    queue: Mutex<Queue>,
+    filled: Condvar,
+}
+
+#[derive(Debug)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    rows: usize,
+    is_open: bool,
+}
+
+#[derive(Debug)]
+struct Job {
+    rows: Vec<f32>,
+    deadline: Instant,
+    reply: oneshot::Sender<Answer>,
+}
+
+thread_local! {
+    /// For rows that are computed on the threads that serve connections.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Batcher {
+    /// Starts the actor, which ends when the batcher is dropped.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub(crate) fn start(plan: Plan, limits: BatchLimits, metrics: BatchMetrics) -> std::io::Result<Self> {
+        let row_time = time_of_a_row(&plan);
+        let queue = Mutex::new(Queue { jobs: VecDeque::new(), rows: 0, is_open: true });
+        let shared = Arc::new(Shared { plan, limits, metrics, queue, filled: Condvar::new() });
+        let actor = shared.clone();
+        thread::Builder::new().name("strata-batches".to_owned()).spawn(move || actor.run())?;
+        Ok(Self { shared, row_time })
+    }
+
+    /// The probabilities of each of `rows`, one row after the other.
+    pub(crate) async fn answer(&self, rows: Vec<f32>, deadline: Instant) -> Answer {
+        let shared = &self.shared;
+        let count = shared.count(&rows);
+        let time = self.row_time.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        if time <= shared.limits.inline {
+            return SCRATCH.with_borrow_mut(|scratch| shared.compute(&rows, scratch));
+        }
+        let reply = shared.append(rows, deadline)?;
+        match timeout_at(deadline.into(), reply).await {
+            Ok(Ok(answer)) => answer,
+            // The actor dropped the job without a word.
+            Ok(Err(_)) => Err(Unanswered::Failed),
+            Err(_) => Err(Unanswered::Overdue),
+        }
+    }
+}
+
+impl Shared {
+    /// The actor's command to take a job.
+    fn append(&self, rows: Vec<f32>, deadline: Instant) -> Result<oneshot::Receiver<Answer>, Unanswered> {
+        let count = self.count(&rows);
+        let (reply, receiver) = oneshot::channel();
+        let mut queue = self.lock();
+        if queue.rows + count > self.limits.queue_rows {
+            return Err(Unanswered::Full);
+        }
+        queue.rows += count;
+        queue.jobs.push_back(Job { rows, deadline, reply });
+        self.metrics.queue.set(queue.rows as i64);
+        drop(queue);
+        self.filled.notify_one();
+        Ok(receiver)
+    }
+
+    /// The actor's command to give the jobs of the next batch; none when it is to end.
+    fn next_batch(&self) -> Option<Vec<Job>> {
+        let mut queue = self.lock();
+        loop {
+            let batch = queue.take(self.limits.batch_rows, |job| self.count(&job.rows));
+            self.metrics.queue.set(queue.rows as i64);
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            if !queue.is_open {
+                return None;
+            }
+            queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn run(&self) {
+        let mut scratch = Scratch::default();
+        let mut input = Vec::new();
+        while let Some(batch) = self.next_batch() {
+            input.clear();
+            batch.iter().for_each(|job| input.extend_from_slice(&job.rows));
+            let answers = self.logits(&input, &mut scratch);
+            self.deliver(batch, answers);
+        }
+    }
+
+    fn deliver(&self, batch: Vec<Job>, answers: Answer) {
+        let mut rest = answers.as_deref();
+        for job in batch {
+            let answer = match &mut rest {
+                Ok(logits) => {
+                    let (own, others) = logits.split_at(self.count(&job.rows) * self.plan.output_len());
+                    *logits = others;
+                    self.probabilities(own.to_vec())
+                }
+                Err(error) => Err(**error),
+            };
+            // Fails if the caller left meanwhile.
+            let _ = job.reply.send(answer);
+        }
+    }
+
+    fn compute(&self, rows: &[f32], scratch: &mut Scratch) -> Answer {
+        self.probabilities(self.logits(rows, scratch)?)
+    }
+
+    fn logits(&self, rows: &[f32], scratch: &mut Scratch) -> Answer {
+        let count = self.count(rows);
+        self.metrics.rows.observe(count as f64);
+        let mut logits = vec![0.0; count * self.plan.output_len()];
+        // A fault in a kernel must cost one batch, not the actor and with it the model.
+        let ran = catch_unwind(AssertUnwindSafe(|| self.plan.run(rows, &mut logits, scratch)));
+        if ran.is_err() {
+            *scratch = Scratch::default();
+            return Err(Unanswered::Failed);
+        }
+        Ok(logits)
+    }
+
+    fn probabilities(&self, mut logits: Vec<f32>) -> Answer {
+        logits.chunks_exact_mut(self.plan.output_len()).for_each(softmax);
+        let is_finite = logits.iter().all(|value| value.is_finite());
+        if is_finite { Ok(logits) } else { Err(Unanswered::NotFinite) }
+    }
+
+    fn count(&self, rows: &[f32]) -> usize {
+        rows.len() / self.plan.input_len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Every change of the queue is complete before anything that could panic.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// The oldest jobs that fit into `most` rows (a larger one goes alone), less those that nobody waits for any more.
+    fn take(&mut self, most: usize, count: impl Fn(&Job) -> usize) -> Vec<Job> {
+        let now = Instant::now();
+        let (mut batch, mut taken) = (Vec::new(), 0);
+        while let Some(job) = self.jobs.front() {
+            let is_wanted = !job.reply.is_closed() && job.deadline > now;
+            let rows = count(job);
+            if is_wanted && taken > 0 && taken + rows > most {
+                break;
+            }
+            self.rows -= rows;
+            let Some(job) = self.jobs.pop_front() else { break };
+            if is_wanted {
+                taken += rows;
+                batch.push(job);
+            } else {
+                let _ = job.reply.send(Err(Unanswered::Overdue));
+            }
+        }
+        batch
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.shared.lock().is_open = false;
+        self.shared.filled.notify_all();
+    }
+}
+
+/// The shortest of a few runs, since the first ones warm up.
+fn time_of_a_row(plan: &Plan) -> Duration {
+    let input = vec![0.5; plan.input_len()];
+    let mut logits = vec![0.0; plan.output_len()];
+    let mut scratch = Scratch::default();
+    let run = |_| {
+        let start = Instant::now();
+        plan.run(&input, &mut logits, &mut scratch);
+        start.elapsed()
+    };
+    (0..5).map(run).min().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{metrics::Metrics, testing};
+
+    fn start(queue_rows: usize, batch_rows: usize, inline: Duration) -> Batcher {
+        let metrics = Metrics::new().batches("tiny", 1);
+        Batcher::start(testing::plan(), BatchLimits { queue_rows, batch_rows, inline }, metrics).unwrap()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|value| value.to_bits()).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_row_gets_the_same_bits_in_a_batch_and_alone() {
+        let alone = start(64, 8, Duration::MAX);
+        let batched = Arc::new(start(1024, 8, Duration::ZERO));
+        let asked: Vec<_> = (0..200)
+            .map(|seed| {
+                let (batched, rows) = (batched.clone(), testing::rows(seed, 1 + seed as usize % 3));
+                tokio::spawn(async move { batched.answer(rows, soon()).await.unwrap() })
+            })
+            .collect();
+        for (seed, answer) in asked.into_iter().enumerate() {
+            let rows = testing::rows(seed as u64, 1 + seed % 3);
+            let mut expected = Vec::new();
+            for row in rows.chunks(testing::ROW) {
+                expected.extend(alone.answer(row.to_vec(), soon()).await.unwrap());
+            }
+            assert_eq!(bits(&answer.await.unwrap()), bits(&expected));
+        }
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_callers_that_left_or_are_late_are_skipped() {
+        // No actor, so that jobs stay where they are.
+        let limits = BatchLimits { queue_rows: 4, batch_rows: 2, inline: Duration::ZERO };
+        let queue = Mutex::new(Queue { jobs: VecDeque::new(), rows: 0, is_open: true });
+        let metrics = Metrics::new().batches("tiny", 1);
+        let shared = Shared { plan: testing::plan(), limits, metrics, queue, filled: Condvar::new() };
+        let row = |seed| testing::rows(seed, 1);
+
+        let _waits = shared.append(row(0), soon()).unwrap();
+        drop(shared.append(row(1), soon()).unwrap());
+        let mut late = shared.append(row(2), Instant::now()).unwrap();
+        let _waits_too = shared.append(row(3), soon()).unwrap();
+        assert_eq!(shared.append(row(4), soon()).unwrap_err(), Unanswered::Full);
+
+        let batch = shared.next_batch().unwrap();
+        assert_eq!(batch.iter().map(|job| &job.rows).collect::<Vec<_>>(), [&row(0), &row(3)]);
+        assert_eq!(late.try_recv().unwrap().unwrap_err(), Unanswered::Overdue);
+        assert_eq!(shared.lock().rows, 0);
+
+        let _large = shared.append(testing::rows(5, 4), soon()).unwrap();
+        assert_eq!(shared.next_batch().unwrap().len(), 1, "a job larger than a batch goes alone");
+        shared.lock().is_open = false;
+        assert!(shared.next_batch().is_none());
+    }
+
+    #[tokio::test]
+    async fn rows_of_impossible_numbers_spoil_no_other_answer() {
+        for inline in [Duration::ZERO, Duration::MAX] {
+            let batcher = start(64, 64, inline);
+            let huge = vec![f32::MAX; testing::ROW];
+            let (huge, good) =
+                tokio::join!(batcher.answer(huge, soon()), batcher.answer(testing::rows(1, 1), soon()));
+            assert_eq!(huge, Err(Unanswered::NotFinite));
+            assert!(good.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_too_late_is_none() {
+        let batcher = start(64, 64, Duration::ZERO);
+        let answer = batcher.answer(testing::rows(1, 1), Instant::now()).await;
+        assert_eq!(answer, Err(Unanswered::Overdue));
+    }
+}

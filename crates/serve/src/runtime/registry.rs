@@ -1,0 +1,107 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use strata_spec::Name;
+
+use super::Version;
+
+/// The models that are served.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    models: HashMap<String, Model>,
+}
+
+/// The served versions of one model.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    versions: BTreeMap<u64, Arc<Version>>,
+    /// Only those whose version is served.
+    aliases: BTreeMap<String, Arc<Version>>,
+}
+
+/// The alias that answers where a caller names no version.
+const STABLE: &str = "stable";
+
+impl Registry {
+    pub(crate) fn add(&mut self, version: Version) {
+        let model = self.models.entry(version.name.to_string()).or_default();
+        model.versions.insert(version.number, Arc::new(version));
+    }
+
+    /// Lets callers name a version by an alias; without effect if the version is not served.
+    pub(crate) fn add_alias(&mut self, name: &Name, alias: &Name, version: u64) {
+        let Some(model) = self.models.get_mut(name.as_str()) else { return };
+        let Some(version) = model.versions.get(&version).cloned() else { return };
+        model.aliases.insert(alias.to_string(), version);
+    }
+
+    pub(crate) fn model(&self, name: &str) -> Option<&Model> {
+        self.models.get(name)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.models.is_empty()
+    }
+
+    /// Every served version.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
+        self.models.values().flat_map(|model| model.versions.values())
+    }
+}
+
+impl Model {
+    /// The version that a caller names by number or alias. Without a name: the one that the alias `stable` names, else
+    /// the highest.
+    pub(crate) fn version(&self, named: Option<&str>) -> Option<&Arc<Version>> {
+        match named {
+            None => self.aliases.get(STABLE).or_else(|| self.versions.values().next_back()),
+            // An alias may look like a number: numbers come first, since they never change what they mean.
+            Some(text) => number(text).and_then(|n| self.versions.get(&n)).or_else(|| self.aliases.get(text)),
+        }
+    }
+
+    /// The numbers of the served versions, the lowest first.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.versions.keys().copied()
+    }
+}
+
+/// A version number as addresses have it: decimal, without leading zeros or a sign, so that each has one address.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.starts_with(|c: char| matches!(c, '1'..='9')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_version_is_found_by_number_alias_or_neither() {
+        let mut registry = Registry::default();
+        for number in [1, 2, 10] {
+            registry.add(testing::version(number));
+        }
+        let name: Name = "tiny".parse().unwrap();
+        let alias = |text: &str| text.parse::<Name>().unwrap();
+        let check = |registry: &Registry, named: Option<&str>, expected: Option<u64>| {
+            let found = registry.model("tiny").unwrap().version(named).map(|version| version.number);
+            assert_eq!(found, expected, "{named:?}");
+        };
+        check(&registry, None, Some(10));
+        registry.add_alias(&name, &alias("stable"), 2);
+        registry.add_alias(&name, &alias("canary"), 10);
+        registry.add_alias(&name, &alias("2"), 1);
+        registry.add_alias(&name, &alias("gone"), 7);
+        check(&registry, None, Some(2));
+        check(&registry, Some("10"), Some(10));
+        check(&registry, Some("2"), Some(2));
+        check(&registry, Some("canary"), Some(10));
+        for unknown in ["3", "01", "+1", "0", "", "gone", "latest"] {
+            check(&registry, Some(unknown), None);
+        }
+        assert!(registry.model("other").is_none());
+    }
+}

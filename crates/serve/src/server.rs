@@ -1,0 +1,89 @@
+use std::{
+    future::Future,
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use crate::{
+    ServeError, ServeOptions,
+    access::Guard,
+    http::{self, State},
+    metrics::Metrics,
+    runtime,
+};
+
+/// A server that listens and has its models in memory.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+/// A version that a server serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The model.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// Digest of its manifest.
+    pub digest: String,
+}
+
+impl Server {
+    /// Opens the models, then listens. From here on connections wait to be accepted by [`Server::run`].
+    ///
+    /// Blocks while it reads; needs no runtime.
+    ///
+    /// # Errors
+    /// A model cannot be opened, there is none, the keys cannot be read, or the address is taken.
+    pub fn bind(options: ServeOptions) -> Result<Self, ServeError> {
+        let metrics = Metrics::new();
+        let registry = runtime::load(&options, &metrics)?;
+        let guard = Guard::new(options.keys)?;
+        let address = options.address;
+        let listen = || -> io::Result<_> {
+            let listener = TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) = listen().map_err(|source| ServeError::Address { address, source })?;
+        let state = Arc::new(State::new(guard, registry, metrics, options.limits));
+        Ok(Self { listener, address, state })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it serves, by name and version.
+    pub fn served(&self) -> Vec<Served> {
+        let versions = self.state.registry.versions().map(|version| Served {
+            name: version.name.to_string(),
+            version: version.number,
+            digest: version.digest.to_string(),
+        });
+        let mut served: Vec<_> = versions.collect();
+        served.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+        served
+    }
+
+    /// Answers requests until `shutdown` completes. Then it is no longer ready, accepts no connection, closes idle ones
+    /// and waits for requests in flight, at most [`Limits::drain_time`](crate::Limits::drain_time).
+    ///
+    /// Needs a Tokio runtime with time and I/O; several threads are best.
+    ///
+    /// # Errors
+    /// The runtime does not take the listener.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let address = self.address;
+        let listener = tokio::net::TcpListener::from_std(self.listener)
+            .map_err(|source| ServeError::Address { address, source })?;
+        http::serve(listener, self.state, shutdown).await;
+        Ok(())
+    }
+}

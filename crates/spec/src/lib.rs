@@ -1,0 +1,72 @@
+//! What people write and what is stored: recipes, levels, layers, tasks, preparation, manifests.
+//!
+//! Everything here is plain text turned into checked types. A value that parsed is valid, so no other crate
+//! checks it again; and nothing here reads files, opens sockets or knows of tensors.
+//!
+//! ```
+//! use strata_spec::Recipe;
+//!
+//! let text = r#"
+//! format = 1
+//! name = "tiny"
+//!
+//! [data]
+//! source = "digits"
+//!
+//! [preparation.image]
+//! height = 28
+//! width = 28
+//!
+//! [[tasks]]
+//! name = "digit"
+//! classification = { classes = 10 }
+//!
+//! [[levels]]
+//! name = "digits"
+//! layers = ["flatten"]
+//! head = { task = "digit", layers = [{ dense = { units = 10 } }] }
+//!
+//! [train]
+//! epochs = 1
+//! "#;
+//! let recipe = Recipe::parse(text, "tiny.toml", &[])?;
+//! assert_eq!(recipe.levels[0].name.as_str(), "digits");
+//!
+//! let error = Recipe::parse(&text.replace("epochs", "epoch"), "tiny.toml", &[]).unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "tiny.toml:24: train.epoch: unknown field; did you mean `epochs`?"
+//! );
+//! # Ok::<(), strata_spec::RecipeError>(())
+//! ```
+
+mod data;
+mod digest;
+mod error;
+mod layer;
+mod level;
+mod manifest;
+mod name;
+mod preparation;
+mod recipe;
+mod strategy;
+mod task;
+mod train;
+
+pub use data::{DataSpec, Validation};
+pub use digest::{Digest, DigestError};
+pub use error::RecipeError;
+pub use layer::{Dense, Layer, ShapeError};
+pub use level::{Head, Level, LevelShapes, level_shapes};
+pub use manifest::{
+    Blob, Contract, DataDigest, ElementType, Lineage, MANIFEST_FORMAT, Manifest, ManifestError, ManifestLevel,
+};
+pub use name::{Name, NameError};
+pub use preparation::{Crop, ImagePreparation, Preparation};
+pub use recipe::{RECIPE_FORMAT, Recipe};
+pub use strategy::{Boundary, LevelRule, Schedule, Strategy};
+pub use task::{Classification, Task};
+pub use train::{
+    Adam, AdamW, Clip, EarlyStopping, MonitoredMetric, Objective, OneCycle, Optimizer, Precision, RateSchedule, Sgd,
+    Step, Train, Cosine,
+};

@@ -1,0 +1,255 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Strategy;
+
+/// How a network learns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// Default: `end-to-end`.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Passes over the training rows, at least 1.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub epochs: usize,
+    /// Rows in a step; the last step of an epoch takes what is left. Default: 128.
+    #[serde(default = "batch")]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub batch: usize,
+    /// The loss. Default: `cross-entropy`.
+    #[serde(default)]
+    pub objective: Objective,
+    /// Default: Adam with its usual settings.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// How the learning rate changes. Default: `constant`.
+    #[serde(default)]
+    pub schedule: RateSchedule,
+    /// Share of all steps over which the rate climbs linearly from near 0, before `schedule` takes over. Default: 0.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub warm_up: f64,
+    /// Limits the gradient. Default: none.
+    #[serde(default)]
+    pub clip: Option<Clip>,
+    /// Ends the training when the validation rows no longer get better. Default: none.
+    #[serde(default)]
+    pub early_stopping: Option<EarlyStopping>,
+    /// Default: `auto`.
+    #[serde(default)]
+    pub precision: Precision,
+}
+
+/// The loss of one level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// Softmax cross-entropy, mean over the rows of a batch.
+    #[default]
+    CrossEntropy,
+}
+
+/// The rule that turns gradients into steps. The gradient is `g`, the weight `w`, the rate `lr`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimizer {
+    /// Stochastic gradient descent as in PyTorch.
+    Sgd(Sgd),
+    /// Adam (Kingma & Ba 2015, algorithm 1).
+    Adam(Adam),
+    /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+    #[serde(rename = "adamw")]
+    AdamW(AdamW),
+}
+
+/// Settings of [`Optimizer::Sgd`]: `g += weight_decay w; v = momentum v + g; w -= lr v`
+/// (with `nesterov`, `w -= lr (g + momentum v)`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sgd {
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Default: 0.
+    #[serde(default)]
+    pub momentum: f64,
+    /// Default: false. Needs momentum.
+    #[serde(default)]
+    pub nesterov: bool,
+    /// Default: 0.
+    #[serde(default)]
+    pub weight_decay: f64,
+}
+
+/// Settings of [`Optimizer::Adam`]:
+/// `m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g²; w -= lr m̂ / (√v̂ + epsilon)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Adam {
+    /// Learning rate. Default: 0.001.
+    pub learning_rate: f64,
+    /// Default: 0.9.
+    pub beta1: f64,
+    /// Default: 0.999.
+    pub beta2: f64,
+    /// Default: 1e-7, as in Keras (PyTorch: 1e-8).
+    pub epsilon: f64,
+}
+
+/// Settings of [`Optimizer::AdamW`]: Adam's step and `w -= lr weight_decay w`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamW {
+    /// Learning rate. Default: 0.001.
+    pub learning_rate: f64,
+    /// Default: 0.9.
+    pub beta1: f64,
+    /// Default: 0.999.
+    pub beta2: f64,
+    /// Default: 1e-7.
+    pub epsilon: f64,
+    /// Default: 0.01.
+    pub weight_decay: f64,
+}
+
+/// How the learning rate changes over a training.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateSchedule {
+    /// It does not.
+    #[default]
+    Constant,
+    /// It is multiplied by `factor` every `epochs` epochs.
+    Step(Step),
+    /// It falls to `floor` times the rate along half a cosine (Loshchilov & Hutter 2017), step by step.
+    Cosine(Cosine),
+    /// It climbs from `rate / start` to `rate` and falls to `rate / start / end`, along cosines (Smith & Topin 2018).
+    OneCycle(OneCycle),
+}
+
+/// Settings of [`RateSchedule::Step`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// At least 1.
+    #[schemars(range(min = 1))]
+    pub epochs: usize,
+    /// More than 0, at most 1. Default: 0.1.
+    #[serde(default = "tenth")]
+    pub factor: f64,
+}
+
+/// Settings of [`RateSchedule::Cosine`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cosine {
+    /// From 0 to 1. Default: 0.
+    #[serde(default)]
+    pub floor: f64,
+}
+
+/// Settings of [`RateSchedule::OneCycle`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OneCycle {
+    /// Share of the steps in which the rate climbs. Default: 0.3.
+    pub climb: f64,
+    /// Default: 25.
+    pub start: f64,
+    /// Default: 10,000.
+    pub end: f64,
+}
+
+/// Limits on the gradient of all weights together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Clip {
+    /// Scales the gradient down so that its Euclidean norm is at most this (Pascanu et al. 2013).
+    Norm(f64),
+    /// Cuts every component to at most this in size.
+    Value(f64),
+}
+
+/// When to end a training early.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// Metric on the validation rows. Default: `loss`.
+    #[serde(default)]
+    pub metric: MonitoredMetric,
+    /// Epochs without a better value after which the training ends, at least 1.
+    #[schemars(range(min = 1))]
+    pub patience: usize,
+    /// How much better a value must be to count. Default: 0.
+    #[serde(default)]
+    pub min_delta: f64,
+}
+
+/// A metric that early stopping can watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MonitoredMetric {
+    /// Mean loss; lower is better.
+    #[default]
+    Loss,
+    /// Share of right answers; higher is better.
+    Accuracy,
+    /// Mean of the classes' F1; higher is better.
+    MacroF1,
+}
+
+/// Number format of activations and products. Sums, losses, statistics and master weights are always `f32`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// `bf16` where the program has faster kernels for it on this CPU, `f32` elsewhere.
+    #[default]
+    Auto,
+    /// 32-bit floating point.
+    F32,
+    /// bfloat16.
+    Bf16,
+}
+
+impl Optimizer {
+    /// Its base learning rate.
+    pub fn learning_rate(&self) -> f64 {
+        match self {
+            Self::Sgd(sgd) => sgd.learning_rate,
+            Self::Adam(adam) => adam.learning_rate,
+            Self::AdamW(adamw) => adamw.learning_rate,
+        }
+    }
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self::Adam(Adam::default())
+    }
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-7 }
+    }
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        Self { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-7, weight_decay: 0.01 }
+    }
+}
+
+impl Default for OneCycle {
+    fn default() -> Self {
+        Self { climb: 0.3, start: 25.0, end: 1e4 }
+    }
+}
+
+const fn batch() -> usize {
+    128
+}
+
+const fn tenth() -> f64 {
+    0.1
+}
