@@ -1,2 +1,78 @@
-//! STUB
-fn main() {}
+//! Loads an HTTP/1.1 server with one POST request over and over, and prints what came of it as one JSON object.
+//!
+//! ```text
+//! strata-load --url http://127.0.0.1:8000/v2/models/mnist-mlp/infer --body body.json \
+//!     --header 'Content-Type: application/json' --connections 32 --seconds 10
+//! ```
+//!
+//! Each connection sends the next request as soon as the last one is answered (a closed loop), so more connections mean
+//! more requests in flight. Everything runs on one thread and the request's bytes are built once, so that on a small
+//! machine the processor is left to the server. Memory does not grow with the number of requests: latencies go into a
+//! histogram and answers' bodies are counted, not kept.
+//!
+//! - `request`: the command line's request as bytes.
+//! - `response`: one answer from a socket, whichever way its length is given.
+//! - `client`: the connections, until the time or the number of requests is over.
+//! - `tally`: what is counted, and how it is printed; `histogram`: latencies in bounded memory.
+
+mod client;
+mod histogram;
+mod request;
+mod response;
+mod tally;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+
+use crate::client::Load;
+use crate::request::Target;
+
+/// Load an HTTP/1.1 server with one POST request over and over.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where the requests go: `http://host:port/path`.
+    #[arg(long)]
+    url: String,
+    /// File with the body of the request.
+    #[arg(long, value_name = "FILE")]
+    body: PathBuf,
+    /// A header line, `Name: value`; may be repeated.
+    #[arg(long = "header", value_name = "LINE")]
+    headers: Vec<String>,
+    /// Connections, each with one request in flight.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
+    /// How long new requests are sent.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Stop earlier, after this many requests.
+    #[arg(long)]
+    requests: Option<u64>,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let target = Target::parse(&arguments.url)?;
+    let body = std::fs::read(&arguments.body)
+        .with_context(|| format!("cannot read {}", arguments.body.display()))?;
+    let request = request::post(&target, &arguments.headers, &body)?;
+    ensure!(arguments.seconds > 0.0, "expected more than 0 seconds, found {}", arguments.seconds);
+    let duration = Duration::try_from_secs_f64(arguments.seconds).context("wrong --seconds")?;
+
+    let load = Load {
+        address: target.address()?,
+        request,
+        connections: arguments.connections,
+        duration,
+        limit: arguments.requests.unwrap_or(u64::MAX),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tally = runtime.block_on(client::run(load));
+    println!("{}", tally.to_json());
+    Ok(if tally.answered() > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

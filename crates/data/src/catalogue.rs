@@ -21,12 +21,18 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) const fn new(name: &'static str, bytes: u64, sha256: &'static str) -> Self {
-        Self { name, bytes, sha256 }
+        Self {
+            name,
+            bytes,
+            sha256,
+        }
     }
 
     /// Digest of its bytes.
     pub(crate) fn digest(&self) -> Digest {
-        format!("sha256:{}", self.sha256).parse().expect("a test reads every digest of the catalogue")
+        format!("sha256:{}", self.sha256)
+            .parse()
+            .expect("a test reads every digest of the catalogue")
     }
 }
 
@@ -107,9 +113,17 @@ mod tests {
 
     #[test]
     fn every_file_has_a_digest_of_its_own() {
-        let digests: HashSet<Digest> =
-            ENTRIES.iter().flat_map(|entry| &entry.files).map(File::digest).collect();
+        let digests: HashSet<Digest> = ENTRIES
+            .iter()
+            .flat_map(|entry| &entry.files)
+            .map(File::digest)
+            .collect();
         assert_eq!(digests.len(), 8);
-        assert!(ENTRIES.iter().flat_map(|entry| entry.homes).all(|home| home.ends_with('/')));
+        assert!(
+            ENTRIES
+                .iter()
+                .flat_map(|entry| entry.homes)
+                .all(|home| home.ends_with('/'))
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Downloads into the user's cache: resumed where they stopped, bounded, and in place only once their checksum is right.
+//! Downloads into the user's cache: resumed where they stopped, bounded, and in place only once
+//! their checksum is right.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -45,7 +46,8 @@ enum Problem {
 
 /// Downloads the files of a data set that are in none of the places.
 ///
-/// A lock file keeps two processes from downloading the same set at once: the second waits, and finds the files.
+/// A lock file keeps two processes from downloading the same set at once: the second waits, and
+/// finds the files.
 pub(crate) fn fetch_missing(
     entry: &Entry,
     places: &Places,
@@ -61,11 +63,13 @@ pub(crate) fn fetch_missing(
 
     let agent = agent(PATIENCE);
     for file in entry.files.iter().filter(is_missing) {
-        fetch(&agent, file, entry.homes, &folder, progress)?.map_err(|tried| DataError::Download {
-            name: entry.name,
-            file: file.name,
-            tried,
-            folder: folder.clone(),
+        fetch(&agent, file, entry.homes, &folder, progress)?.map_err(|tried| {
+            DataError::Download {
+                name: entry.name,
+                file: file.name,
+                tried,
+                folder: folder.clone(),
+            }
         })?;
     }
     Ok(())
@@ -114,7 +118,9 @@ fn fetch(
                 fs::rename(&part, &place).map_err(at(&place))?;
                 return Ok(Ok(()));
             }
-            Err(Problem::Cut(text) | Problem::Refused(text)) => tried.push(format!("{address}: {text}")),
+            Err(Problem::Cut(text) | Problem::Refused(text)) => {
+                tried.push(format!("{address}: {text}"))
+            }
             Err(Problem::Disk(path, source)) => return Err(DataError::Io { path, source }),
         }
     }
@@ -146,7 +152,10 @@ fn fetch_from(
         }
         fs::remove_file(part).map_err(disk(part))?;
         if !holds_old_bytes {
-            return Err(Problem::Refused(format!("expected {}, found {found}", file.digest())));
+            return Err(Problem::Refused(format!(
+                "expected {}, found {found}",
+                file.digest()
+            )));
         }
         // What an earlier download left may be to blame rather than this home.
         holds_old_bytes = false;
@@ -172,26 +181,42 @@ fn transfer(
     if present > 0 {
         request = request.header("Range", format!("bytes={present}-"));
     }
-    let mut response = request.call().map_err(|error| Problem::Refused(error.to_string()))?;
+    let mut response = request
+        .call()
+        .map_err(|error| Problem::Refused(error.to_string()))?;
     let mut done = match response.status().as_u16() {
         206 if present > 0 && starts_at(&response, present) => present,
         // The server knows no ranges and sends all of it.
         200 => 0,
         status => return Err(Problem::Refused(format!("HTTP status {status}"))),
     };
-    if let Some(offered) = response.body().content_length().filter(|offered| done + offered != total) {
+    if let Some(offered) = response
+        .body()
+        .content_length()
+        .filter(|offered| done + offered != total)
+    {
         let text = format!("expected {} bytes, but it offers {offered}", total - done);
         return Err(Problem::Refused(text));
     }
 
     let mut options = File::options();
-    let options = if done > 0 { options.append(true) } else { options.write(true).truncate(true) };
+    let options = if done > 0 {
+        options.append(true)
+    } else {
+        options.write(true).truncate(true)
+    };
     let mut written = options.create(true).open(part).map_err(disk(part))?;
     let mut body = response.body_mut().as_reader();
     let mut buffer = vec![0; 1 << 16];
     loop {
-        progress(Progress { file: file.name, done, total });
-        let count = body.read(&mut buffer).map_err(|error| Problem::Cut(error.to_string()))?;
+        progress(Progress {
+            file: file.name,
+            done,
+            total,
+        });
+        let count = body
+            .read(&mut buffer)
+            .map_err(|error| Problem::Cut(error.to_string()))?;
         if count == 0 {
             break;
         }
@@ -199,21 +224,30 @@ fn transfer(
         if done > total {
             // Whatever it is, it is not the start of the file.
             written.set_len(0).map_err(disk(part))?;
-            return Err(Problem::Refused(format!("it sends more than {total} bytes")));
+            return Err(Problem::Refused(format!(
+                "it sends more than {total} bytes"
+            )));
         }
         written.write_all(&buffer[..count]).map_err(disk(part))?;
     }
     written.sync_all().map_err(disk(part))?;
     if done < total {
-        return Err(Problem::Cut(format!("it ended after {done} of {total} bytes")));
+        return Err(Problem::Cut(format!(
+            "it ended after {done} of {total} bytes"
+        )));
     }
     Ok(())
 }
 
 /// Whether a partial answer starts at that byte (RFC 9110, 14.4: `Content-Range: bytes 5-9/10`).
 fn starts_at(response: &Response<Body>, byte: u64) -> bool {
-    let range = response.headers().get("Content-Range").and_then(|value| value.to_str().ok());
-    let start = range.and_then(|range| range.strip_prefix("bytes ")).and_then(|range| range.split('-').next());
+    let range = response
+        .headers()
+        .get("Content-Range")
+        .and_then(|value| value.to_str().ok());
+    let start = range
+        .and_then(|range| range.strip_prefix("bytes "))
+        .and_then(|range| range.split('-').next());
     start.and_then(|start| start.parse().ok()) == Some(byte)
 }
 
@@ -227,7 +261,10 @@ fn digest(path: &Path) -> io::Result<Digest> {
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> DataError {
-    move |source| DataError::Io { path: path.to_owned(), source }
+    move |source| DataError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn disk(path: &Path) -> impl FnOnce(io::Error) -> Problem {

@@ -35,7 +35,12 @@ fn serve(content: Vec<u8>, script: &[Reply]) -> (String, JoinHandle<Asked>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let home = format!("http://{}/", listener.local_addr().unwrap());
     let script = script.to_vec();
-    let answers = move || script.into_iter().map(|reply| answer(&listener, &content, reply)).collect();
+    let answers = move || {
+        script
+            .into_iter()
+            .map(|reply| answer(&listener, &content, reply))
+            .collect()
+    };
     (home, thread::spawn(answers))
 }
 
@@ -58,15 +63,28 @@ fn answer(listener: &TcpListener, content: &[u8], reply: Reply) -> Option<usize>
             body.extend_from_within(..);
         }
         Reply::Status(status) => {
-            write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            write!(
+                stream,
+                "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            .unwrap();
             return asked;
         }
     }
     let (first, last) = (start.unwrap_or(0), body.len() - 1);
-    let status = if start.is_some() { "206 Partial Content" } else { "200 OK" };
+    let status = if start.is_some() {
+        "206 Partial Content"
+    } else {
+        "200 OK"
+    };
     write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n").unwrap();
     if start.is_some() {
-        write!(stream, "Content-Range: bytes {first}-{last}/{}\r\n", body.len()).unwrap();
+        write!(
+            stream,
+            "Content-Range: bytes {first}-{last}/{}\r\n",
+            body.len()
+        )
+        .unwrap();
     }
     if !matches!(reply, Reply::Endless) {
         write!(stream, "Content-Length: {}\r\n", body.len() - first).unwrap();
@@ -82,16 +100,23 @@ fn answer(listener: &TcpListener, content: &[u8], reply: Reply) -> Option<usize>
 }
 
 fn asked_from(stream: &TcpStream) -> Option<usize> {
-    let lines = BufReader::new(stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty());
+    let lines = BufReader::new(stream)
+        .lines()
+        .map(Result::unwrap)
+        .take_while(|line| !line.is_empty());
     lines.fold(None, |asked, line| {
         let range = line.to_ascii_lowercase();
-        let start = range.strip_prefix("range: bytes=").and_then(|range| range.strip_suffix('-').map(str::to_owned));
+        let start = range
+            .strip_prefix("range: bytes=")
+            .and_then(|range| range.strip_suffix('-').map(str::to_owned));
         asked.or(start.and_then(|start| start.parse().ok()))
     })
 }
 
 fn content() -> Vec<u8> {
-    (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    (0..300_000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect()
 }
 
 fn published(content: &[u8]) -> catalogue::File {
@@ -110,7 +135,10 @@ fn check(old: &[u8], script: &[Reply]) -> (Result<(), Vec<String>>, Asked, Vec<P
     let (home, server) = serve(content(), script);
     let mut steps = Vec::new();
     let agent = agent(Duration::from_millis(500));
-    let result = fetch(&agent, &file, &[&home], folder.path(), &mut |step| steps.push(step)).unwrap();
+    let result = fetch(&agent, &file, &[&home], folder.path(), &mut |step| {
+        steps.push(step)
+    })
+    .unwrap();
     let place = folder.path().join("file.gz");
     if result.is_ok() {
         assert_eq!(fs::read(&place).unwrap(), content());
@@ -125,7 +153,14 @@ fn check(old: &[u8], script: &[Reply]) -> (Result<(), Vec<String>>, Asked, Vec<P
 fn a_whole_file_comes_with_its_progress() {
     let (result, asked, steps) = check(&[], &[Reply::Serve]);
     assert_eq!((result, asked), (Ok(()), vec![None]));
-    assert_eq!(steps[0], Progress { file: "file.gz", done: 0, total: 300_000 });
+    assert_eq!(
+        steps[0],
+        Progress {
+            file: "file.gz",
+            done: 0,
+            total: 300_000
+        }
+    );
     assert_eq!(steps.last().unwrap().done, 300_000);
     assert!(steps.is_sorted_by_key(|step| step.done));
 }
@@ -153,7 +188,10 @@ fn a_server_without_ranges_sends_it_all_again() {
 #[test]
 fn a_cut_connection_is_taken_up_again() {
     let (result, asked, _) = check(&[], &[Reply::Cut(70_000), Reply::Cut(80_000), Reply::Serve]);
-    assert_eq!((result, asked), (Ok(()), vec![None, Some(70_000), Some(150_000)]));
+    assert_eq!(
+        (result, asked),
+        (Ok(()), vec![None, Some(70_000), Some(150_000)])
+    );
 }
 
 #[test]
@@ -173,7 +211,10 @@ fn a_cut_without_a_byte_ends_the_tries() {
 fn a_wrong_checksum_is_refused() {
     let (result, asked, _) = check(&[], &[Reply::Damage]);
     let tried = result.unwrap_err();
-    assert!(tried[0].contains("file.gz: expected sha256:") && tried[0].contains("found sha256:"), "{tried:?}");
+    assert!(
+        tried[0].contains("file.gz: expected sha256:") && tried[0].contains("found sha256:"),
+        "{tried:?}"
+    );
     assert_eq!(asked, [None]);
 }
 
@@ -196,7 +237,14 @@ fn a_page_of_another_length_is_refused_unread() {
     let folder = tempfile::tempdir().unwrap();
     let (home, server) = serve(b"<html>log in first</html>".to_vec(), &[Reply::Serve]);
     let file = published(&content());
-    let result = fetch(&agent(PATIENCE), &file, &[&home], folder.path(), &mut |_| ()).unwrap();
+    let result = fetch(
+        &agent(PATIENCE),
+        &file,
+        &[&home],
+        folder.path(),
+        &mut |_| (),
+    )
+    .unwrap();
     assert!(result.unwrap_err()[0].ends_with("expected 300000 bytes, but it offers 25"));
     server.join().unwrap();
 }
@@ -207,22 +255,41 @@ fn the_next_home_gives_what_the_first_does_not() {
     let (first, first_server) = serve(content(), &[Reply::Cut(1_000), Reply::Status(503)]);
     let (second, second_server) = serve(content(), &[Reply::Serve]);
     let file = published(&content());
-    fetch(&agent(PATIENCE), &file, &[&first, &second], folder.path(), &mut |_| ()).unwrap().unwrap();
+    fetch(
+        &agent(PATIENCE),
+        &file,
+        &[&first, &second],
+        folder.path(),
+        &mut |_| (),
+    )
+    .unwrap()
+    .unwrap();
     assert_eq!(first_server.join().unwrap(), [None, Some(1_000)]);
     assert_eq!(second_server.join().unwrap(), [Some(1_000)]);
 }
 
 /// A data set of four files with the same content.
 fn entry(home: String) -> Entry {
-    let file = |name| catalogue::File { name, ..published(&content()) };
+    let file = |name| catalogue::File {
+        name,
+        ..published(&content())
+    };
     let homes: &[&str] = Box::leak(Box::new([&*home.leak()]));
-    Entry { name: "mnist", title: "Test", homes, files: ["a.gz", "b.gz", "c.gz", "d.gz"].map(file) }
+    Entry {
+        name: "mnist",
+        title: "Test",
+        homes,
+        files: ["a.gz", "b.gz", "c.gz", "d.gz"].map(file),
+    }
 }
 
 #[test]
 fn two_downloads_at_once_fetch_each_file_once() {
     let folder = tempfile::tempdir().unwrap();
-    let places = Places { strata_data: None, cache: folder.path().to_owned() };
+    let places = Places {
+        strata_data: None,
+        cache: folder.path().to_owned(),
+    };
     let (home, server) = serve(content(), &[Reply::Serve; 4]);
     let entry = entry(home);
     thread::scope(|scope| {
@@ -232,18 +299,36 @@ fn two_downloads_at_once_fetch_each_file_once() {
         other.join().unwrap();
     });
     assert_eq!(server.join().unwrap(), [None; 4]);
-    assert!(entry.files.iter().all(|file| places.find("mnist", file.name).is_some()));
+    assert!(
+        entry
+            .files
+            .iter()
+            .all(|file| places.find("mnist", file.name).is_some())
+    );
 }
 
 #[test]
 fn without_a_network_the_error_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    let places = Places { strata_data: None, cache: folder.path().to_owned() };
+    let places = Places {
+        strata_data: None,
+        cache: folder.path().to_owned(),
+    };
     // Bound and dropped: nobody listens there.
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let entry = entry(format!("http://{closed}/"));
-    let error = fetch_missing(&entry, &places, &mut |_| ()).unwrap_err().to_string();
-    for part in ["cannot download a.gz", &format!("http://{closed}/a.gz: "), "STRATA_DATA", "`data.source = \"digits\"`"] {
+    let error = fetch_missing(&entry, &places, &mut |_| ())
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "cannot download a.gz",
+        &format!("http://{closed}/a.gz: "),
+        "STRATA_DATA",
+        "`data.source = \"digits\"`",
+    ] {
         assert!(error.contains(part), "`{error}` lacks `{part}`");
     }
 }

@@ -77,8 +77,8 @@ pub enum DataError {
     },
     /// No public home gave a file.
     #[error(
-        "cannot download {file}:\n{}\nput the file into {}, or set STRATA_DATA to a folder with {name}/{file}, \
-         or use `data.source = \"digits\"`",
+        "cannot download {file}:\n{}\nput the file into {}, \
+         or set STRATA_DATA to a folder with {name}/{file}, or use `data.source = \"digits\"`",
         tried.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"),
         folder.display()
     )]
@@ -114,7 +114,8 @@ pub enum PrepareError {
     Broken(String),
     /// An image that is too large to decode.
     #[error(
-        "image too large: {width}x{height} pixels, expected at most {MOST_SIDE} a side and {MOST_PIXELS} in all"
+        "image too large: {width}x{height} pixels, \
+         expected at most {MOST_SIDE} a side and {MOST_PIXELS} in all"
     )]
     TooLarge {
         /// Width that it claims.

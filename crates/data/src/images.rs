@@ -62,7 +62,13 @@ impl Images {
             pixels.extend_from_slice(self.row(row as usize));
         }
         let labels = rows.iter().map(|&row| self.labels[row as usize]).collect();
-        Self { height: self.height, width: self.width, channels: self.channels, pixels, labels }
+        Self {
+            height: self.height,
+            width: self.width,
+            channels: self.channels,
+            pixels,
+            labels,
+        }
     }
 }
 
@@ -72,8 +78,13 @@ mod tests {
 
     #[test]
     fn select_keeps_pixels_with_their_labels() {
-        let images =
-            Images { height: 1, width: 2, channels: 1, pixels: (0..6).collect(), labels: vec![7, 8, 9] };
+        let images = Images {
+            height: 1,
+            width: 2,
+            channels: 1,
+            pixels: (0..6).collect(),
+            labels: vec![7, 8, 9],
+        };
         let chosen = images.select(&[2, 0, 2]);
         assert_eq!(chosen.pixels, [4, 5, 0, 1, 4, 5]);
         assert_eq!(chosen.labels, [9, 7, 9]);

@@ -11,13 +11,18 @@ pub struct Summary {
     pub class_counts: Vec<usize>,
     /// Mean of each channel, pixels scaled to 0 to 1: what `preparation.image.mean` takes.
     pub mean: Vec<f64>,
-    /// Standard deviation of each channel over all pixels, scaled alike: what `preparation.image.std` takes.
+    /// Standard deviation of each channel over all pixels, scaled alike: what
+    /// `preparation.image.std` takes.
     pub std: Vec<f64>,
 }
 
 /// Counts and averages a set of images.
 pub fn inspect(images: &Images) -> Summary {
-    let highest = images.labels.iter().max().map_or(0, |&label| label as usize + 1);
+    let highest = images
+        .labels
+        .iter()
+        .max()
+        .map_or(0, |&label| label as usize + 1);
     let mut class_counts = vec![0; highest];
     for &label in &images.labels {
         class_counts[label as usize] += 1;
@@ -32,14 +37,23 @@ pub fn inspect(images: &Images) -> Summary {
     }
     let (mean, std) = histograms.iter().map(mean_and_std).unzip();
     let shape = [images.channels, images.height, images.width];
-    Summary { rows: images.len(), shape, class_counts, mean, std }
+    Summary {
+        rows: images.len(),
+        shape,
+        class_counts,
+        mean,
+        std,
+    }
 }
 
 /// Zeros for a channel without pixels.
 fn mean_and_std(histogram: &[u64; 256]) -> (f64, f64) {
     let count = histogram.iter().sum::<u64>().max(1) as f64;
     let weigh = |value: &dyn Fn(f64) -> f64| -> f64 {
-        let terms = histogram.iter().enumerate().map(|(pixel, &times)| value(pixel as f64 / 255.0) * times as f64);
+        let terms = histogram
+            .iter()
+            .enumerate()
+            .map(|(pixel, &times)| value(pixel as f64 / 255.0) * times as f64);
         terms.sum::<f64>() / count
     };
     let mean = weigh(&|value| value);
@@ -54,7 +68,13 @@ mod tests {
     #[test]
     fn a_summary_counts_classes_and_averages_channels() {
         let pixels = vec![0, 255, 51, 255, 255, 51, 0, 255, 51, 255, 255, 51];
-        let images = Images { height: 1, width: 2, channels: 3, pixels, labels: vec![2, 0] };
+        let images = Images {
+            height: 1,
+            width: 2,
+            channels: 3,
+            pixels,
+            labels: vec![2, 0],
+        };
         let summary = inspect(&images);
         assert_eq!((summary.rows, summary.shape), (2, [3, 1, 2]));
         assert_eq!(summary.class_counts, [1, 0, 1]);
@@ -64,7 +84,13 @@ mod tests {
 
     #[test]
     fn a_set_without_rows_has_a_summary() {
-        let images = Images { height: 1, width: 1, channels: 1, pixels: vec![], labels: vec![] };
+        let images = Images {
+            height: 1,
+            width: 1,
+            channels: 1,
+            pixels: vec![],
+            labels: vec![],
+        };
         assert_eq!(inspect(&images).mean, [0.0]);
     }
 }

@@ -1,13 +1,15 @@
 //! From a name or a folder to rows that a network takes.
 //!
-//! [`load()`] reads a data set: IDX files of a folder, a set of the catalogue (MNIST, Fashion-MNIST; looked for, then
-//! downloaded with its checksum), or [digits](draw) that this crate draws by itself. [`Preparer`] turns images into
-//! the numbers that a network takes, by the same code for training rows and for requests. [`stratified`] and
-//! [`permutation`] say which rows, in which order; both are functions of a seed and hold no state, so a training
-//! that resumes computes the same order again.
+//! [`load()`] reads a data set: IDX files of a folder, a set of the catalogue (MNIST,
+//! Fashion-MNIST; looked for, then downloaded with its checksum), or [digits](draw) that this crate
+//! draws by itself. [`Preparer`] turns images into the numbers that a network takes, by the same
+//! code for training rows and for requests. [`stratified`] and [`permutation`] say which rows, in
+//! which order; both are functions of a seed and hold no state, so a training that resumes computes
+//! the same order again.
 //!
-//! Images stay 8-bit until a batch is made: a fourth of the memory, and normalisation is one table look-up a pixel.
-//! The crate knows nothing of tensors and of Burn; it draws no progress bar, it reports [`Progress`].
+//! Images stay 8-bit until a batch is made: a fourth of the memory, and normalisation is one table
+//! look-up a pixel. The crate knows nothing of tensors and of Burn; it draws no progress bar, it
+//! reports [`Progress`].
 //!
 //! ```
 //! use strata_data::{Preparer, draw, permutation};
@@ -45,6 +47,8 @@ mod places;
 mod prepare;
 mod random;
 mod split;
+// Points stay in rows: one a line, they would fill 500 lines.
+#[rustfmt::skip]
 mod strokes;
 
 pub use decode::{Image, MOST_PIXELS, MOST_SIDE, decode};

@@ -16,8 +16,8 @@ use crate::{
 /// Seeds of the drawn training and test rows. They are part of what the name `digits` means.
 const DIGITS_SEEDS: [u64; 2] = [1, 2];
 
-/// Names of the four files of a data set without the endings that may follow: training images and labels, then test
-/// images and labels.
+/// Names of the four files of a data set without the endings that may follow: training images and
+/// labels, then test images and labels.
 const STEMS: [(&str, &str); 4] = [
     ("train-images", "idx3-ubyte"),
     ("train-labels", "idx1-ubyte"),
@@ -27,12 +27,14 @@ const STEMS: [(&str, &str); 4] = [
 
 /// Reads the data that a recipe names.
 ///
-/// `base` is the recipe's folder, from which a path in `spec` counts; `classes` bounds the labels. A set of the
-/// catalogue is looked for in `places`, file by file, and what is missing is downloaded into the cache; whatever its
-/// place, a file must have the published checksum. `progress` is called while a download goes on.
+/// `base` is the recipe's folder, from which a path in `spec` counts; `classes` bounds the labels.
+/// A set of the catalogue is looked for in `places`, file by file, and what is missing is
+/// downloaded into the cache; whatever its place, a file must have the published checksum.
+/// `progress` is called while a download goes on.
 ///
 /// # Errors
-/// The data is not there and cannot be downloaded, or it is not what it should be; the error names the file.
+/// The data is not there and cannot be downloaded, or it is not what it should be; the error names
+/// the file.
 pub fn load(
     spec: &DataSpec,
     base: &Path,
@@ -45,7 +47,20 @@ pub fn load(
         Source::Folder(path) => read_folder(&base.join(path), classes),
         Source::Catalogue(entry) => {
             download::fetch_missing(entry, places, progress)?;
-            let files = find(entry, places).expect("every file was found or downloaded");
+            let names = || {
+                entry
+                    .files
+                    .iter()
+                    .map(|file| file.name.to_owned())
+                    .collect()
+            };
+            let files = find(entry, places).ok_or_else(|| {
+                // Someone removed a file since.
+                DataError::Missing {
+                    folder: places.cache_folder(entry.name),
+                    names: names(),
+                }
+            })?;
             read_entry(entry, files, classes)
         }
     }
@@ -64,9 +79,9 @@ pub fn load_offline(
     match Source::of(spec)? {
         Source::Digits => drawn(classes).map(Some),
         Source::Folder(path) => read_folder(&base.join(path), classes).map(Some),
-        Source::Catalogue(entry) => {
-            find(entry, places).map(|files| read_entry(entry, files, classes)).transpose()
-        }
+        Source::Catalogue(entry) => find(entry, places)
+            .map(|files| read_entry(entry, files, classes))
+            .transpose(),
     }
 }
 
@@ -88,8 +103,15 @@ impl<'a> Source<'a> {
         if name.contains('/') {
             return Ok(Self::Folder(Path::new(name)));
         }
-        let known = catalogue::ENTRIES.iter().map(|entry| entry.name).chain(["digits"]).collect();
-        Err(DataError::Unknown { found: name.to_owned(), known })
+        let known = catalogue::ENTRIES
+            .iter()
+            .map(|entry| entry.name)
+            .chain(["digits"])
+            .collect();
+        Err(DataError::Unknown {
+            found: name.to_owned(),
+            known,
+        })
     }
 }
 
@@ -100,17 +122,35 @@ fn drawn(classes: usize) -> Result<Dataset, DataError> {
     let train = digits::draw(DIGITS_TRAIN_ROWS, DIGITS_SEEDS[0]);
     let test = digits::draw(DIGITS_TEST_ROWS, DIGITS_SEEDS[1]);
     let digests = [("digits/train", &train), ("digits/test", &test)].map(|(name, images)| {
-        let labels: Vec<u8> = images.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
-        let hash = Sha256::new().chain_update(&images.pixels).chain_update(labels).finalize();
-        DataDigest { name: name.to_owned(), digest: Digest::from_bytes(hash.into()) }
+        let labels: Vec<u8> = images
+            .labels
+            .iter()
+            .flat_map(|label| label.to_le_bytes())
+            .collect();
+        let hash = Sha256::new()
+            .chain_update(&images.pixels)
+            .chain_update(labels)
+            .finalize();
+        DataDigest {
+            name: name.to_owned(),
+            digest: Digest::from_bytes(hash.into()),
+        }
     });
     let source = "digits drawn by strata".to_owned();
-    Ok(Dataset { train, test, source, digests: digests.into() })
+    Ok(Dataset {
+        train,
+        test,
+        source,
+        digests: digests.into(),
+    })
 }
 
 fn find(entry: &Entry, places: &Places) -> Option<[PathBuf; 4]> {
-    let found: Vec<PathBuf> =
-        entry.files.iter().map_while(|file| places.find(entry.name, file.name)).collect();
+    let found: Vec<PathBuf> = entry
+        .files
+        .iter()
+        .map_while(|file| places.find(entry.name, file.name))
+        .collect();
     found.try_into().ok()
 }
 
@@ -123,7 +163,10 @@ fn read_entry(entry: &Entry, files: [PathBuf; 4], classes: usize) -> Result<Data
 
 fn read_folder(folder: &Path, classes: usize) -> Result<Dataset, DataError> {
     if let Err(source) = fs::read_dir(folder) {
-        return Err(DataError::Io { path: folder.to_owned(), source });
+        return Err(DataError::Io {
+            path: folder.to_owned(),
+            source,
+        });
     }
     let locate = |(stem, kind): (&str, &str)| {
         let names = [
@@ -132,11 +175,22 @@ fn read_folder(folder: &Path, classes: usize) -> Result<Dataset, DataError> {
             format!("{stem}.{kind}"),
             format!("{stem}.{kind}.gz"),
         ];
-        let found = names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
-        found.ok_or_else(|| DataError::Missing { folder: folder.to_owned(), names: names.into() })
+        let found = names
+            .iter()
+            .map(|name| folder.join(name))
+            .find(|path| path.is_file());
+        found.ok_or_else(|| DataError::Missing {
+            folder: folder.to_owned(),
+            names: names.into(),
+        })
     };
     let [a, b, c, d] = STEMS.map(locate);
-    read_files([a?, b?, c?, d?], [None; 4], classes, format!("IDX files from {}", folder.display()))
+    read_files(
+        [a?, b?, c?, d?],
+        [None; 4],
+        classes,
+        format!("IDX files from {}", folder.display()),
+    )
 }
 
 /// Reads the four files of a data set, whose digests must be the expected ones where there are such.
@@ -157,10 +211,18 @@ fn read_files(
 
     if (train.height, train.width) != (test.height, test.width) {
         let size = |images: &Images| format!("{}x{}", images.height, images.width);
-        return Err(DataError::Sizes { train: size(&train), test: size(&test) });
+        return Err(DataError::Sizes {
+            train: size(&train),
+            test: size(&test),
+        });
     }
     let digests = train_digests.into_iter().chain(test_digests).collect();
-    Ok(Dataset { train, test, source, digests })
+    Ok(Dataset {
+        train,
+        test,
+        source,
+        digests,
+    })
 }
 
 /// Reads images and their labels.
@@ -185,17 +247,43 @@ fn read_part(
             labels: labels.len(),
         });
     }
-    let idx::IdxImages { height, width, pixels, .. } = images;
-    let images = Images { height, width, channels: 1, pixels, labels };
+    let idx::IdxImages {
+        height,
+        width,
+        pixels,
+        ..
+    } = images;
+    let images = Images {
+        height,
+        width,
+        channels: 1,
+        pixels,
+        labels,
+    };
     Ok((images, [images_digest, labels_digest]))
 }
 
 fn read_file(path: &Path, expected: Option<Digest>) -> Result<(Vec<u8>, DataDigest), DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(|source| DataError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
     let digest = Digest::from_bytes(Sha256::digest(&bytes).into());
     if let Some(expected) = expected.filter(|expected| *expected != digest) {
-        return Err(DataError::Checksum { path: path.to_owned(), expected, found: digest });
+        return Err(DataError::Checksum {
+            path: path.to_owned(),
+            expected,
+            found: digest,
+        });
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     Ok((bytes, DataDigest { name, digest }))
 }
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

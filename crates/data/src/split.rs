@@ -1,9 +1,10 @@
 use crate::random::Random;
 
-/// Splits rows into a training and a validation part of which the latter holds `fraction` of each class.
+/// Splits rows into a training and a validation part of which the latter holds `fraction` of each
+/// class.
 ///
-/// Both parts hold row numbers in ascending order. A class of at least two rows has at least one on each side; a
-/// class of one row is in the training part. Equal arguments give equal parts.
+/// Both parts hold row numbers in ascending order. A class of at least two rows has at least one on
+/// each side; a class of one row is in the training part. Equal arguments give equal parts.
 pub fn stratified(labels: &[u32], fraction: f64, seed: u64) -> (Vec<u32>, Vec<u32>) {
     let mut rows: Vec<u32> = (0..labels.len() as u32).collect();
     rows.sort_by_key(|&row| labels[row as usize]);
@@ -13,7 +14,11 @@ pub fn stratified(labels: &[u32], fraction: f64, seed: u64) -> (Vec<u32>, Vec<u3
         let label = labels[class[0] as usize];
         Random::new(b"split\0\0\0", seed, u64::from(label)).shuffle(class);
         let share = (class.len() as f64 * fraction).round() as usize;
-        let kept_aside = if class.len() < 2 { 0 } else { share.clamp(1, class.len() - 1) };
+        let kept_aside = if class.len() < 2 {
+            0
+        } else {
+            share.clamp(1, class.len() - 1)
+        };
         let (aside, rest) = class.split_at(kept_aside);
         validation.extend_from_slice(aside);
         train.extend_from_slice(rest);
@@ -25,7 +30,8 @@ pub fn stratified(labels: &[u32], fraction: f64, seed: u64) -> (Vec<u32>, Vec<u3
 
 /// The order in which an epoch visits its rows: each of `0..rows` once.
 ///
-/// It depends on nothing but its arguments, so a training that resumes in epoch 7 has the order of epoch 7.
+/// It depends on nothing but its arguments, so a training that resumes in epoch 7 has the order of
+/// epoch 7.
 pub fn permutation(rows: usize, seed: u64, epoch: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..rows as u32).collect();
     Random::new(b"epoch\0\0\0", seed, epoch).shuffle(&mut order);
@@ -77,8 +83,9 @@ mod tests {
 
     #[test]
     fn each_seed_and_each_epoch_has_its_own_order() {
-        let orders: HashSet<Vec<u32>> =
-            [(1, 0), (1, 1), (2, 0), (0, 1)].map(|(seed, epoch)| permutation(100, seed, epoch)).into();
+        let orders: HashSet<Vec<u32>> = [(1, 0), (1, 1), (2, 0), (0, 1)]
+            .map(|(seed, epoch)| permutation(100, seed, epoch))
+            .into();
         assert_eq!(orders.len(), 4);
     }
 }

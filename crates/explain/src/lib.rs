@@ -4,5 +4,6 @@
 //! decides the answer, bit for bit.
 
 mod integrated_gradients;
+mod quadrature;
 
 pub use integrated_gradients::{Attribution, Baseline, ExplainError, Explainer, IntegratedGradients, MOST_STEPS};

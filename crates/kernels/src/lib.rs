@@ -19,3 +19,8 @@ pub use isa::{Isa, isa};
 pub use loss::cross_entropy;
 pub use matmul::{Matrix, MatrixMut, matmul};
 pub use optimizer::{AdamStep, SgdStep, adam, sgd};
+
+/// Threads that the kernels use: by default as many as the process has processors.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}

@@ -14,6 +14,7 @@ pub use network::{InputGradient, Network, StepResult};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use plan::{Plan, Scratch};
 pub use softmax::softmax;
+pub use strata_kernels::threads;
 pub use weights::{LevelWeights, WeightTensor, WeightsError};
 
 #[cfg(test)]
@@ -26,11 +27,18 @@ mod tests {
         let dense = |units| Layer::Dense(Dense { units });
         let name = |text: &str| text.parse().unwrap();
         vec![
-            Level { name: name("hidden"), layers: vec![Layer::Flatten, dense(hidden), Layer::Relu], head: None },
+            Level {
+                name: name("hidden"),
+                layers: vec![Layer::Flatten, dense(hidden), Layer::Relu],
+                head: None,
+            },
             Level {
                 name: name("top"),
                 layers: Vec::new(),
-                head: Some(Head { task: name("task"), layers: vec![dense(classes)] }),
+                head: Some(Head {
+                    task: name("task"),
+                    layers: vec![dense(classes)],
+                }),
             },
         ]
     }

@@ -5,7 +5,10 @@ use burn::{
     optim::GradientsParams,
     tensor::{Device, Tensor, TensorData},
 };
-use rand_chacha::{ChaCha8Rng, rand_core::{Rng, SeedableRng}};
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng, SeedableRng},
+};
 use strata_kernels::burn_ops;
 use strata_spec::{Layer, Level, LevelShapes, level_shapes};
 
@@ -90,7 +93,9 @@ impl Network {
     /// # Panics
     /// `levels` are not checked ones (see `strata_spec`).
     pub fn new(input: &[usize], levels: &[Level], seed: u64) -> Self {
-        let weights: Vec<LevelWeights> = (0..levels.len()).map(|index| fresh_weights(input, levels, index, seed)).collect();
+        let weights: Vec<LevelWeights> = (0..levels.len())
+            .map(|index| fresh_weights(input, levels, index, seed))
+            .collect();
         Self::with_weights(input, levels, &weights)
     }
 
@@ -103,12 +108,20 @@ impl Network {
         let device = Device::flex().autodiff();
         let module = |level: &Level, weights: &LevelWeights| LevelModule {
             body: layer_modules(&level.layers, BODY, weights, &device),
-            head: level.head.as_ref().map_or(Vec::new(), |head| layer_modules(&head.layers, HEAD, weights, &device)),
+            head: level.head.as_ref().map_or(Vec::new(), |head| {
+                layer_modules(&head.layers, HEAD, weights, &device)
+            }),
         };
         Self {
             specs: levels.to_vec(),
             shapes: level_shapes(input, levels).expect("checked levels"),
-            levels: Levels { levels: levels.iter().zip(weights).map(|(level, weights)| module(level, weights)).collect() },
+            levels: Levels {
+                levels: levels
+                    .iter()
+                    .zip(weights)
+                    .map(|(level, weights)| module(level, weights))
+                    .collect(),
+            },
             device,
         }
     }
@@ -121,7 +134,14 @@ impl Network {
     /// Logits of one row.
     pub fn output_len(&self) -> usize {
         let top = self.shapes.last().and_then(|shapes| shapes.head.as_ref());
-        top.expect("checked levels: the last one has a head").iter().product()
+        top.expect("checked levels: the last one has a head")
+            .iter()
+            .product()
+    }
+
+    /// Number of weights.
+    pub fn parameters(&self) -> usize {
+        self.levels.num_params()
     }
 
     /// The weights of every level.
@@ -130,15 +150,25 @@ impl Network {
             let mut tensors = BTreeMap::new();
             for (place, layers) in [(BODY, &module.body), (HEAD, &module.head)] {
                 for (position, layer) in layers.iter().enumerate() {
-                    let LayerModule::Dense(dense) = layer else { continue };
-                    tensors.insert(name_of(place, position, "weight"), read_tensor(dense.weight.val()));
-                    tensors.insert(name_of(place, position, "bias"), read_tensor(dense.bias.val()));
+                    let LayerModule::Dense(dense) = layer else {
+                        continue;
+                    };
+                    tensors.insert(
+                        name_of(place, position, "weight"),
+                        read_tensor(dense.weight.val()),
+                    );
+                    tensors.insert(
+                        name_of(place, position, "bias"),
+                        read_tensor(dense.bias.val()),
+                    );
                 }
             }
             LevelWeights::unchecked(tensors, level, shapes)
         };
         let levels = self.levels.levels.iter().zip(&self.specs).zip(&self.shapes);
-        levels.map(|((module, level), shapes)| read(module, level, shapes)).collect()
+        levels
+            .map(|((module, level), shapes)| read(module, level, shapes))
+            .collect()
     }
 
     /// One step of end-to-end learning: cross-entropy of the top level's head, gradients through every level.
@@ -147,7 +177,13 @@ impl Network {
     ///
     /// # Panics
     /// The lengths do not fit, or a target is no class.
-    pub fn learn(&mut self, rows: Vec<f32>, targets: &[u32], optimizer: &mut Optimizer, rate: f64) -> StepResult {
+    pub fn learn(
+        &mut self,
+        rows: Vec<f32>,
+        targets: &[u32],
+        optimizer: &mut Optimizer,
+        rate: f64,
+    ) -> StepResult {
         let logits = self.forward(self.rows_to_tensor(rows));
         let loss = burn_ops::cross_entropy(logits.clone(), targets);
         let mut gradients = loss.backward();
@@ -160,6 +196,14 @@ impl Network {
         }
     }
 
+    /// Logits of each row. A [`crate::Plan`] is faster; this is the network as it learns.
+    ///
+    /// # Panics
+    /// `rows` are not whole rows.
+    pub fn logits(&self, rows: Vec<f32>) -> Vec<f32> {
+        read_tensor(self.forward(self.rows_to_tensor(rows)).inner()).values
+    }
+
     /// The logit of class `target` for each row, and its gradient with respect to the row.
     ///
     /// # Panics
@@ -169,7 +213,10 @@ impl Network {
         let logits = self.forward(input.clone()).narrow(1, target, 1);
         let gradients = logits.clone().sum().backward();
         let gradient = input.grad(&gradients).expect("the input is tracked");
-        InputGradient { logits: read_tensor(logits.inner()).values, gradient: read_tensor(gradient).values }
+        InputGradient {
+            logits: read_tensor(logits.inner()).values,
+            gradient: read_tensor(gradient).values,
+        }
     }
 
     fn rows_to_tensor(&self, rows: Vec<f32>) -> Tensor<2> {
@@ -184,7 +231,11 @@ impl Network {
         for level in &self.levels.levels {
             x = forward(&level.body, x);
         }
-        let top = self.levels.levels.last().expect("checked levels: at least one");
+        let top = self
+            .levels
+            .levels
+            .last()
+            .expect("checked levels: at least one");
         forward(&top.head, x)
     }
 }
@@ -193,10 +244,23 @@ impl std::fmt::Display for Network {
     /// A table of the levels, their shapes and numbers of weights.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (level, shapes) in self.specs.iter().zip(&self.shapes) {
-            let words = |layers: &[Layer]| layers.iter().map(Layer::word).collect::<Vec<_>>().join(" ");
-            write!(f, "{}: {:?} -> {:?}  {}", level.name, shapes.input, shapes.output, words(&level.layers))?;
+            let words =
+                |layers: &[Layer]| layers.iter().map(Layer::word).collect::<Vec<_>>().join(" ");
+            write!(
+                f,
+                "{}: {:?} -> {:?}  {}",
+                level.name,
+                shapes.input,
+                shapes.output,
+                words(&level.layers)
+            )?;
             if let (Some(head), Some(output)) = (&level.head, &shapes.head) {
-                write!(f, "  head {} -> {output:?}  {}", head.task, words(&head.layers))?;
+                write!(
+                    f,
+                    "  head {} -> {output:?}  {}",
+                    head.task,
+                    words(&head.layers)
+                )?;
             }
             writeln!(f)?;
         }
@@ -213,7 +277,9 @@ fn forward(layers: &[LayerModule], mut x: Tensor<2>) -> Tensor<2> {
             LayerModule::Flatten(_) => x,
             LayerModule::Relu(_) => burn::tensor::activation::relu(x),
             LayerModule::Dense(dense) => {
-                let relu = layers.next_if(|next| matches!(next, LayerModule::Relu(_))).is_some();
+                let relu = layers
+                    .next_if(|next| matches!(next, LayerModule::Relu(_)))
+                    .is_some();
                 burn_ops::dense(x, dense.weight.val(), dense.bias.val(), relu)
             }
         };
@@ -221,7 +287,12 @@ fn forward(layers: &[LayerModule], mut x: Tensor<2>) -> Tensor<2> {
     x
 }
 
-fn layer_modules(layers: &[Layer], place: &str, weights: &LevelWeights, device: &Device) -> Vec<LayerModule> {
+fn layer_modules(
+    layers: &[Layer],
+    place: &str,
+    weights: &LevelWeights,
+    device: &Device,
+) -> Vec<LayerModule> {
     let module = |(position, layer): (usize, &Layer)| match layer {
         Layer::Flatten => LayerModule::Flatten(Flatten),
         Layer::Relu => LayerModule::Relu(Relu),
@@ -251,9 +322,20 @@ fn fresh_weights(input: &[usize], levels: &[Level], index: usize, seed: u64) -> 
             if let Layer::Dense(dense) = layer {
                 let (inputs, units) = (shape[0], dense.units);
                 let limit = (6.0 / (inputs + units) as f32).sqrt();
-                let values = (0..inputs * units).map(|_| limit * (2.0 * unit_interval(&mut random) - 1.0)).collect();
-                tensors.insert(name_of(place, position, "weight"), WeightTensor { shape: vec![units, inputs], values });
-                let zeros = WeightTensor { shape: vec![units], values: vec![0.0; units] };
+                let values = (0..inputs * units)
+                    .map(|_| limit * (2.0 * unit_interval(&mut random) - 1.0))
+                    .collect();
+                tensors.insert(
+                    name_of(place, position, "weight"),
+                    WeightTensor {
+                        shape: vec![units, inputs],
+                        values,
+                    },
+                );
+                let zeros = WeightTensor {
+                    shape: vec![units],
+                    values: vec![0.0; units],
+                };
                 tensors.insert(name_of(place, position, "bias"), zeros);
             }
             shape = layer.output_shape(&shape).expect("checked levels");
@@ -273,7 +355,10 @@ fn unit_interval(random: &mut ChaCha8Rng) -> f32 {
 
 fn read_tensor<const D: usize>(tensor: Tensor<D>) -> WeightTensor {
     let shape = tensor.dims().to_vec();
-    let values = tensor.into_data().try_into_vec().expect("tensors of this crate are f32");
+    let values = tensor
+        .into_data()
+        .try_into_vec()
+        .expect("tensors of this crate are f32");
     WeightTensor { shape, values }
 }
 
@@ -319,7 +404,11 @@ mod tests {
                 network.input_gradient(row, 1).logits[0]
             };
             let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
-            assert!((slope - found[index]).abs() < 1e-3, "{slope} {}", found[index]);
+            assert!(
+                (slope - found[index]).abs() < 1e-3,
+                "{slope} {}",
+                found[index]
+            );
         }
     }
 }

@@ -31,7 +31,12 @@ struct Memory(Vec<Tensor<1>>);
 impl Optimizer {
     /// An optimizer that has seen nothing.
     pub fn new(rule: Rule, clip: Option<Clip>) -> Self {
-        Self { rule, clip, steps: 0, memory: Vec::new() }
+        Self {
+            rule,
+            clip,
+            steps: 0,
+            memory: Vec::new(),
+        }
     }
 
     /// Steps taken, and what is remembered.
@@ -41,7 +46,11 @@ impl Optimizer {
         for (index, Memory(tensors)) in self.memory.iter().enumerate() {
             for (name, tensor) in names.iter().zip(tensors) {
                 let shape = tensor.dims().to_vec();
-                let values = tensor.clone().into_data().try_into_vec().expect("optimizers remember f32");
+                let values = tensor
+                    .clone()
+                    .into_data()
+                    .try_into_vec()
+                    .expect("optimizers remember f32");
                 state.insert(format!("{index}.{name}"), WeightTensor { shape, values });
             }
         }
@@ -55,7 +64,11 @@ impl Optimizer {
     pub fn restore(&mut self, steps: u64, mut state: OptimizerState) -> Result<(), String> {
         let names = state_names(&self.rule);
         let device = burn::tensor::Device::flex();
-        let tensors = if names.is_empty() { 0 } else { state.len() / names.len() };
+        let tensors = if names.is_empty() {
+            0
+        } else {
+            state.len() / names.len()
+        };
         self.memory.clear();
         for index in 0..tensors {
             let mut memory = Vec::new();
@@ -63,7 +76,10 @@ impl Optimizer {
                 let name = format!("{index}.{name}");
                 let tensor = state.remove(&name).ok_or(name)?;
                 let length = tensor.values.len();
-                memory.push(Tensor::from_data(TensorData::new(tensor.values, [length]), &device));
+                memory.push(Tensor::from_data(
+                    TensorData::new(tensor.values, [length]),
+                    &device,
+                ));
             }
             self.memory.push(Memory(memory));
         }
@@ -72,7 +88,12 @@ impl Optimizer {
     }
 
     /// Steps every weight; gives the gradient's norm where it is limited.
-    pub(crate) fn step(&mut self, levels: &mut Levels, gradients: GradientsParams, rate: f64) -> Option<f32> {
+    pub(crate) fn step(
+        &mut self,
+        levels: &mut Levels,
+        gradients: GradientsParams,
+        rate: f64,
+    ) -> Option<f32> {
         self.steps += 1;
         let mut pass = Pass {
             rule: &self.rule,
@@ -118,12 +139,23 @@ fn gradient_norm(levels: &Levels, gradients: &GradientsParams) -> f32 {
     }
     impl burn::module::ModuleVisitor for Squares<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
-            let values: Vec<f32> = gradient.into_data().try_into_vec().expect("gradients are f32");
-            self.sum += values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+            let Some(gradient) = self.gradients.get::<D>(param.id) else {
+                return;
+            };
+            let values: Vec<f32> = gradient
+                .into_data()
+                .try_into_vec()
+                .expect("gradients are f32");
+            self.sum += values
+                .iter()
+                .map(|value| f64::from(*value).powi(2))
+                .sum::<f64>();
         }
     }
-    let mut squares = Squares { gradients, sum: 0.0 };
+    let mut squares = Squares {
+        gradients,
+        sum: 0.0,
+    };
     levels.visit(&mut squares);
     squares.sum.sqrt() as f32
 }
@@ -154,17 +186,29 @@ impl ModuleMapper for Pass<'_> {
         let shape = weight.dims();
         let length: usize = shape.iter().product();
         let zeros = || Tensor::<1>::zeros([length], &weight.device());
-        let memory = self.memory.next().unwrap_or_else(|| Memory(state_names(self.rule).iter().map(|_| zeros()).collect()));
-        let (weight, memory) = self.step(weight.reshape([length]), gradient.reshape([length]), memory);
+        let memory = self
+            .memory
+            .next()
+            .unwrap_or_else(|| Memory(state_names(self.rule).iter().map(|_| zeros()).collect()));
+        let (weight, memory) =
+            self.step(weight.reshape([length]), gradient.reshape([length]), memory);
         self.remembered.push(memory);
-        Param::from_mapped_value(id, Tensor::from_inner(weight.reshape(shape)).require_grad(), mapper)
+        Param::from_mapped_value(
+            id,
+            Tensor::from_inner(weight.reshape(shape)).require_grad(),
+            mapper,
+        )
     }
 }
 
 impl Pass<'_> {
     fn step(&self, weight: Tensor<1>, gradient: Tensor<1>, memory: Memory) -> (Tensor<1>, Memory) {
         let mut tensors = memory.0.into_iter();
-        let mut next = || tensors.next().expect("a tensor for each of the rule's names");
+        let mut next = || {
+            tensors
+                .next()
+                .expect("a tensor for each of the rule's names")
+        };
         match self.rule {
             Rule::Sgd(sgd) => {
                 let step = SgdStep {
@@ -180,12 +224,18 @@ impl Pass<'_> {
             Rule::Adam(adam) => {
                 let (weight_decay, betas) = (0.0, (adam.beta1, adam.beta2));
                 let step = self.adam_step(betas, adam.epsilon, weight_decay);
-                let (weight, (moment1, moment2)) = burn_ops::adam(weight, gradient, (next(), next()), step);
+                let (weight, (moment1, moment2)) =
+                    burn_ops::adam(weight, gradient, (next(), next()), step);
                 (weight, Memory(vec![moment1, moment2]))
             }
             Rule::AdamW(adamw) => {
-                let step = self.adam_step((adamw.beta1, adamw.beta2), adamw.epsilon, adamw.weight_decay);
-                let (weight, (moment1, moment2)) = burn_ops::adam(weight, gradient, (next(), next()), step);
+                let step = self.adam_step(
+                    (adamw.beta1, adamw.beta2),
+                    adamw.epsilon,
+                    adamw.weight_decay,
+                );
+                let (weight, (moment1, moment2)) =
+                    burn_ops::adam(weight, gradient, (next(), next()), step);
                 (weight, Memory(vec![moment1, moment2]))
             }
         }

@@ -38,11 +38,19 @@ impl Plan {
         assert_eq!(levels.len(), weights.len(), "weights of every level");
         let shapes = level_shapes(input, levels).expect("checked levels");
         let input_len = input.iter().product();
-        let mut plan = Self { steps: Vec::new(), input: input_len, output: input_len, widest: input_len };
+        let mut plan = Self {
+            steps: Vec::new(),
+            input: input_len,
+            output: input_len,
+            widest: input_len,
+        };
         for (index, (level, weights)) in levels.iter().zip(weights).enumerate() {
             plan.add(&level.layers, shapes[index].input.clone(), BODY, weights);
             if index + 1 == levels.len() {
-                let head = level.head.as_ref().expect("checked levels: the last one has a head");
+                let head = level
+                    .head
+                    .as_ref()
+                    .expect("checked levels: the last one has a head");
                 plan.add(&head.layers, shapes[index].output.clone(), HEAD, weights);
             }
         }
@@ -66,10 +74,17 @@ impl Plan {
     pub fn run(&self, input: &[f32], logits: &mut [f32], scratch: &mut Scratch) {
         let rows = input.len() / self.input;
         assert_eq!(input.len(), rows * self.input, "whole rows");
-        assert_eq!(logits.len(), rows * self.output, "room for the logits of every row");
+        assert_eq!(
+            logits.len(),
+            rows * self.output,
+            "room for the logits of every row"
+        );
         // Enough rows to keep the weights busy, few enough for the activations to stay in the cache.
         const BLOCK: usize = 64;
-        for (input, logits) in input.chunks(BLOCK * self.input).zip(logits.chunks_mut(BLOCK * self.output)) {
+        for (input, logits) in input
+            .chunks(BLOCK * self.input)
+            .zip(logits.chunks_mut(BLOCK * self.output))
+        {
             self.run_block(input, logits, scratch);
         }
     }
@@ -99,7 +114,13 @@ impl Plan {
         logits.copy_from_slice(current);
     }
 
-    fn add(&mut self, layers: &[Layer], mut shape: Vec<usize>, place: &str, weights: &LevelWeights) {
+    fn add(
+        &mut self,
+        layers: &[Layer],
+        mut shape: Vec<usize>,
+        place: &str,
+        weights: &LevelWeights,
+    ) {
         for (position, layer) in layers.iter().enumerate() {
             match layer {
                 Layer::Flatten => {}
@@ -107,7 +128,10 @@ impl Plan {
                     let weight = weights.of(place, position, "weight");
                     let bias = weights.of(place, position, "bias");
                     let weights = DenseWeights::pack(&weight.values, &bias.values, weight.shape[1]);
-                    self.steps.push(Step::Dense { weights, relu: false });
+                    self.steps.push(Step::Dense {
+                        weights,
+                        relu: false,
+                    });
                 }
                 Layer::Relu => match self.steps.last_mut() {
                     Some(Step::Dense { relu, .. }) => *relu = true,

@@ -47,50 +47,92 @@ impl LevelWeights {
         level: &Level,
         shapes: &LevelShapes,
     ) -> Result<Self, WeightsError> {
-        let wrong = |problem: String| WeightsError::Content { level: level.name.to_string(), problem };
+        let wrong = |problem: String| WeightsError::Content {
+            level: level.name.to_string(),
+            problem,
+        };
         let expected = expected_shapes(level, shapes);
         if let Some(name) = tensors.keys().find(|name| !expected.contains_key(*name)) {
-            return Err(wrong(format!("unexpected tensor `{}`", name.escape_debug())));
+            return Err(wrong(format!(
+                "unexpected tensor `{}`",
+                name.escape_debug()
+            )));
         }
         for (name, shape) in &expected {
-            let Some(tensor) = tensors.get(name) else { return Err(wrong(format!("tensor `{name}` is missing"))) };
+            let Some(tensor) = tensors.get(name) else {
+                return Err(wrong(format!("tensor `{name}` is missing")));
+            };
             if tensor.shape != *shape || tensor.values.len() != shape.iter().product::<usize>() {
-                return Err(wrong(format!("tensor `{name}`: expected shape {shape:?}, found {:?}", tensor.shape)));
+                return Err(wrong(format!(
+                    "tensor `{name}`: expected shape {shape:?}, found {:?}",
+                    tensor.shape
+                )));
             }
             if tensor.values.iter().any(|value| !value.is_finite()) {
-                return Err(wrong(format!("tensor `{name}` holds a value that is not finite")));
+                return Err(wrong(format!(
+                    "tensor `{name}` holds a value that is not finite"
+                )));
             }
         }
         Ok(Self(tensors))
     }
 
     /// Weights of a network in training: of the right shapes, but perhaps no longer finite.
-    pub(crate) fn unchecked(tensors: BTreeMap<String, WeightTensor>, level: &Level, shapes: &LevelShapes) -> Self {
-        debug_assert!(tensors.keys().eq(expected_shapes(level, shapes).keys()), "the level's tensors");
+    pub(crate) fn unchecked(
+        tensors: BTreeMap<String, WeightTensor>,
+        level: &Level,
+        shapes: &LevelShapes,
+    ) -> Self {
+        debug_assert!(
+            tensors.keys().eq(expected_shapes(level, shapes).keys()),
+            "the level's tensors"
+        );
         Self(tensors)
     }
 
     /// Whether every value is finite; a training that diverged gives others.
     pub fn is_finite(&self) -> bool {
-        self.0.values().all(|tensor| tensor.values.iter().all(|value| value.is_finite()))
+        self.0
+            .values()
+            .all(|tensor| tensor.values.iter().all(|value| value.is_finite()))
     }
 
     /// Reads a safetensors file with exactly the level's tensors, all `F32`.
     ///
     /// # Errors
     /// The bytes are no such file, or its tensors are not the level's.
-    pub fn from_safetensors(bytes: &[u8], level: &Level, shapes: &LevelShapes) -> Result<Self, WeightsError> {
-        let form = |source| WeightsError::Form { level: level.name.to_string(), source };
+    pub fn from_safetensors(
+        bytes: &[u8],
+        level: &Level,
+        shapes: &LevelShapes,
+    ) -> Result<Self, WeightsError> {
+        let form = |source| WeightsError::Form {
+            level: level.name.to_string(),
+            source,
+        };
         let file = SafeTensors::deserialize(bytes).map_err(form)?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.iter() {
             if view.dtype() != Dtype::F32 {
-                let problem = format!("tensor `{}`: expected F32, found {:?}", name.escape_debug(), view.dtype());
-                return Err(WeightsError::Content { level: level.name.to_string(), problem });
+                let problem = format!(
+                    "tensor `{}`: expected F32, found {:?}",
+                    name.escape_debug(),
+                    view.dtype()
+                );
+                return Err(WeightsError::Content {
+                    level: level.name.to_string(),
+                    problem,
+                });
             }
             let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
             let values = view.data().chunks_exact(4).map(value).collect();
-            tensors.insert(name.to_owned(), WeightTensor { shape: view.shape().to_vec(), values });
+            tensors.insert(
+                name.to_owned(),
+                WeightTensor {
+                    shape: view.shape().to_vec(),
+                    values,
+                },
+            );
         }
         Self::new(tensors, level, shapes)
     }
@@ -99,11 +141,20 @@ impl LevelWeights {
     pub fn to_safetensors(&self) -> Vec<u8> {
         let bytes: Vec<(&String, &WeightTensor, Vec<u8>)> = self
             .iter()
-            .map(|(name, tensor)| (name, tensor, tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .map(|(name, tensor)| {
+                (
+                    name,
+                    tensor,
+                    tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                )
+            })
             .collect();
         let views = bytes.iter().map(|(name, tensor, bytes)| {
             let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes);
-            (name, view.expect("as many values as the shape says: checked when made"))
+            (
+                name,
+                view.expect("as many values as the shape says: checked when made"),
+            )
         });
         safetensors::serialize(views, None).expect("names are unique and short")
     }
@@ -134,10 +185,15 @@ fn expected_shapes(level: &Level, shapes: &LevelShapes) -> BTreeMap<String, Vec<
     let mut add = |place: &str, layers: &[Layer], mut shape: Vec<usize>| {
         for (position, layer) in layers.iter().enumerate() {
             if let Layer::Dense(dense) = layer {
-                expected.insert(name_of(place, position, "weight"), vec![dense.units, shape[0]]);
+                expected.insert(
+                    name_of(place, position, "weight"),
+                    vec![dense.units, shape[0]],
+                );
                 expected.insert(name_of(place, position, "bias"), vec![dense.units]);
             }
-            shape = layer.output_shape(&shape).expect("shapes were computed from these layers");
+            shape = layer
+                .output_shape(&shape)
+                .expect("shapes were computed from these layers");
         }
     };
     add(BODY, &level.layers, shapes.input.clone());

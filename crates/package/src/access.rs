@@ -7,7 +7,8 @@ pub struct Access {
     pub verifier: Option<Verifier>,
     /// Opens sealed levels.
     pub opener: Option<Opener>,
-    /// Takes packages without a signature, or whose signature cannot be checked for want of a [`Access::verifier`].
+    /// Takes packages without a signature, or whose signature cannot be checked for want of a
+    /// [`Access::verifier`].
     pub allow_unsigned: bool,
     /// Takes packages with levels that are not sealed.
     pub allow_unsealed: bool,

@@ -64,11 +64,11 @@ pub enum Sealing {
 }
 
 impl Store {
-    /// Adds a version, signed by `identity`, and returns its manifest, which has its number: one more than any that
-    /// the model has had.
+    /// Adds a version, signed by `identity`, and returns its manifest, which has its number: one more
+    /// than any that the model has had.
     ///
-    /// Weights that an earlier version of the model has already, sealed for the same identity, are not stored again.
-    /// When this fails, or the machine does, at any point, the store is as it was before.
+    /// Weights that an earlier version of the model has already, sealed for the same identity, are not
+    /// stored again. When this fails, or the machine does, at any point, the store is as it was before.
     ///
     /// # Errors
     /// The parts of the version contradict each other or are too large, or the disk refuses.
@@ -268,8 +268,8 @@ impl<'a> Draft<'a> {
         files::write_new(&self.folder.join(SIGNATURE_FILE), &bundle)
     }
 
-    /// Moves the draft into the store: first the blobs, which nobody looks at without a version that names them, then
-    /// the version by a single rename.
+    /// Moves the draft into the store: first the blobs, which nobody looks at without a version that
+    /// names them, then the version by a single rename.
     fn commit(mut self) -> Result<(), PackageError> {
         files::sync_folder(&self.folder.join(LEVELS_FOLDER))?;
         files::sync_folder(&self.folder)?;
@@ -304,7 +304,8 @@ impl<'a> Draft<'a> {
 }
 
 impl Drop for Draft<'_> {
-    /// Nothing here can be reported, and nothing needs to be: what is left over is swept by the next writer.
+    /// Nothing here can be reported, and nothing needs to be: what is left over is swept by the next
+    /// writer.
     fn drop(&mut self) {
         let workspace = self.store.workspace();
         while let Some(undo) = self.undo.pop().filter(|_| !self.committed) {

@@ -14,10 +14,11 @@ use crate::{
 };
 
 impl Store {
-    /// A sealed blob of an earlier version of this model that `opener` opens to the plain bytes with this digest.
+    /// A sealed blob of an earlier version of this model that `opener` opens to the plain bytes with this
+    /// digest.
     ///
-    /// Who a file is sealed for cannot be seen from outside, and manifests are not verified here; so each candidate is
-    /// opened and its content compared.
+    /// Who a file is sealed for cannot be seen from outside, and manifests are not verified here; so each
+    /// candidate is opened and its content compared.
     pub(crate) fn find_sealed(
         &self,
         name: &Name,

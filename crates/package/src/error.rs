@@ -102,7 +102,10 @@ pub enum PackageError {
         source: SignatureError,
     },
     /// The package has no signature.
-    #[error("{}: missing, so the package is unsigned: refused unless unsigned packages are allowed", .path.display())]
+    #[error(
+        "{}: missing, so the package is unsigned: refused unless unsigned packages are allowed",
+        .path.display()
+    )]
     Unsigned {
         /// Where the signature should be.
         path: PathBuf,
@@ -202,7 +205,10 @@ pub enum PackageError {
         path: PathBuf,
     },
     /// Others than its owner may use a key or change the folder that it lies in.
-    #[error("{}: open to others (mode {mode:04o}): run `chmod {wanted:o} {}`", .path.display(), .path.display())]
+    #[error(
+        "{}: open to others (mode {mode:04o}): run `chmod {wanted:o} {}`",
+        .path.display(), .path.display()
+    )]
     KeyPermissions {
         /// The key file or folder.
         path: PathBuf,

@@ -67,8 +67,8 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), PackageError> {
     write().map_err(io_error("write", path))
 }
 
-/// Replaces a file by way of `temporary`, so that at every moment either the old or the new content is there.
-/// Both paths must be on one file system.
+/// Replaces a file by way of `temporary`, so that at every moment either the old or the new content is
+/// there. Both paths must be on one file system.
 pub(crate) fn replace(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<(), PackageError> {
     let result = write_new(temporary, bytes)
         .and_then(|()| fs::rename(temporary, path).map_err(io_error("write", path)));
@@ -134,8 +134,8 @@ pub(crate) fn remove_all(path: &Path) -> Result<(), PackageError> {
     }
 }
 
-/// The names in a folder, sorted; a folder that is not there is empty. Names that are no UTF-8 get a replacement
-/// character, so they never equal one that belongs there.
+/// The names in a folder, sorted; a folder that is not there is empty. Names that are no UTF-8 get a
+/// replacement character, so they never equal one that belongs there.
 pub(crate) fn names_in(path: &Path) -> Result<Vec<String>, PackageError> {
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -184,5 +184,23 @@ mod tests {
         replace(&path, &temporary, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(names_in(folder.path()).unwrap(), ["file"]);
+    }
+
+    #[test]
+    fn where_links_are_impossible_a_copy_is_made() {
+        // Two file systems, as many machines have them; between them a link is refused.
+        let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else {
+            println!("skipped: no second file system");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] = [folder.path().join("from"), elsewhere.path().join("to")];
+        write_new(&from, b"content").unwrap();
+        link_or_copy(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"content");
+        assert!(link_or_copy(&from, &to).is_err());
+        assert!(
+            link_or_copy(&folder.path().join("none"), &elsewhere.path().join("other")).is_err()
+        );
     }
 }

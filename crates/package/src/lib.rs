@@ -1,17 +1,17 @@
 //! Packages: sealed, signed versions of models, and the store that they live in.
 //!
-//! A version of a model is a folder that is complete by itself: a manifest, a card, the weights of each level and a
-//! signature over all of them. Weights are sealed in the [`age` format](https://age-encryption.org/v1), so any `age`
-//! tool opens them with the right identity; the signature is an
-//! [OpenSSF model signature](https://github.com/ossf/model-signing-spec), so the `model_signing` tool checks it with the
-//! public key.
+//! A version of a model is a folder that is complete by itself: a manifest, a card, the weights of each
+//! level and a signature over all of them. Weights are sealed in the [`age`
+//! format](https://age-encryption.org/v1), so any `age` tool opens them with the right identity; the
+//! signature is an [OpenSSF model signature](https://github.com/ossf/model-signing-spec), so the
+//! `model_signing` tool checks it with the public key.
 //!
 //! ```text
 //! store/
 //!   blobs/sha256/<digest>                   level weights by content, shared by versions
 //!   models/<name>/versions/<n>/manifest.json
 //!   models/<name>/versions/<n>/card.md
-//!   models/<name>/versions/<n>/levels/<level>.safetensors.age    a blob by hard link (unsealed: without .age)
+//!   models/<name>/versions/<n>/levels/<level>.safetensors.age    a blob by hard link (plain: without .age)
 //!   models/<name>/versions/<n>/model.sig
 //!   models/<name>/aliases.json
 //!   models/<name>/next                      the next version's number, once a version was removed
@@ -19,12 +19,15 @@
 //!
 //! What holds:
 //!
-//! - Reading fails closed. Signature and digests are checked before a weight is handed out, on the same bytes that are
-//!   handed out; what is unsigned or unsealed is refused unless [`Access`] allows it by name.
-//! - A version is there as a whole or not at all, also after a crash or on a full disk, and is never changed.
+//! - Reading fails closed. Signature and digests are checked before a weight is handed out, on the same
+//!   bytes that are handed out; what is unsigned or unsealed is refused unless [`Access`] allows it by
+//!   name.
+//! - A version is there as a whole or not at all, also after a crash or on a full disk, and is never
+//!   changed.
 //! - Plain weights of a sealed version never touch the disk.
 //!
-//! Aliases are not signed: whoever may write to the store decides which of its signed versions `name:stable` means.
+//! Aliases are not signed: whoever may write to the store decides which of its signed versions
+//! `name:stable` means.
 //!
 //! ```
 //! use strata_package::{Identity, Store};
@@ -46,6 +49,8 @@ mod blobs;
 mod error;
 mod files;
 mod identity;
+mod key_files;
+mod key_source;
 mod keys;
 mod remove;
 mod seal;

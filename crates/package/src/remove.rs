@@ -29,13 +29,17 @@ impl Store {
                 alias,
             });
         }
-        // Before the version goes, so that its number cannot be given again even after a crash in between.
+        // Only the highest number could be given again. It is reserved before the version goes, so that a
+        // crash in between does not free it; older versions go without a write, also from a full disk.
         let next = self.next_version(name)?;
-        self.replace_file(&self.next_file(name), format!("{next}\n").as_bytes())?;
+        if next - 1 == version {
+            self.replace_file(&self.next_file(name), format!("{next}\n").as_bytes())?;
+        }
 
         let workspace = self.workspace();
         fs::create_dir_all(&workspace).map_err(io_error("make", &workspace))?;
-        // Readers see all of it or nothing; what a crash leaves in the workspace is swept by the next writer.
+        // Readers see all of it or nothing; what a crash leaves in the workspace is swept by the next
+        // writer.
         let path = self.version_path(name, version);
         fs::rename(&path, workspace.join("removed")).map_err(io_error("remove", &path))?;
         files::sync_parent(&path)?;

@@ -23,7 +23,7 @@ pub enum SealError {
     TooLarge,
     /// It was sealed for other recipients.
     #[error(
-        "sealed for another identity: use the age identity that it was sealed for (STRATA_IDENTITY, STRATA_AGE_KEY)"
+        "sealed for another identity: use the one that it was sealed for (STRATA_IDENTITY, STRATA_AGE_KEY)"
     )]
     OtherIdentity,
     /// Not an `age` file, or changed after it was sealed.

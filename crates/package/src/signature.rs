@@ -1,5 +1,6 @@
-//! Signatures in the OpenSSF Model Signing format, version 1.0 (<https://github.com/ossf/model-signing-spec>):
-//! a Sigstore bundle 0.3 around a DSSE envelope around an in-toto statement that lists every file's digest.
+//! Signatures in the OpenSSF Model Signing format, version 1.0
+//! (<https://github.com/ossf/model-signing-spec>): a Sigstore bundle 0.3 around a DSSE envelope around an
+//! in-toto statement that lists every file's digest.
 
 use std::collections::BTreeMap;
 
@@ -258,7 +259,8 @@ fn root_digest<'a>(digests: impl IntoIterator<Item = &'a Digest>) -> Digest {
     digest(&bytes)
 }
 
-/// DSSE's pre-authentication encoding of the payload (<https://github.com/secure-systems-lab/dsse>, protocol 1.0).
+/// DSSE's pre-authentication encoding of the payload (<https://github.com/secure-systems-lab/dsse>,
+/// protocol 1.0).
 fn pre_authentication(payload: &[u8]) -> Vec<u8> {
     let head = format!(
         "DSSEv1 {} {PAYLOAD_TYPE} {} ",

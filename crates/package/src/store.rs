@@ -19,8 +19,8 @@ const MAX_NUMBER_BYTES: u64 = 64;
 
 /// A folder where packages live.
 ///
-/// Readers take no lock and see each version as a whole or not at all; a folder that they may not write to will do.
-/// Writers take turns, also between processes.
+/// Readers take no lock and see each version as a whole or not at all; a folder that they may not write
+/// to will do. Writers take turns, also between processes.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
@@ -145,8 +145,8 @@ impl Store {
         self.version_folder(selector)?.verify_head(access)
     }
 
-    /// Checks all of a version: its signature and every digest. The plain weights of sealed levels are checked if
-    /// `access` can open them; levels that are not sealed are no error here.
+    /// Checks all of a version: its signature and every digest. The plain weights of sealed levels are
+    /// checked if `access` can open them; levels that are not sealed are no error here.
     ///
     /// # Errors
     /// There is no such version, it was changed, or `access` cannot check its signature.
@@ -158,7 +158,8 @@ impl Store {
         self.version_folder(selector)?.verify(access)
     }
 
-    /// Opens a version: checks its signature and every digest, opens what is sealed, and returns the weights.
+    /// Opens a version: checks its signature and every digest, opens what is sealed, and returns the
+    /// weights.
     ///
     /// Each file is read once, and the bytes that were checked are the ones that are returned.
     ///

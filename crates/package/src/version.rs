@@ -55,7 +55,8 @@ pub struct OpenPackage {
     pub card: String,
     /// Whether a signature was checked; always, unless the access allowed unsigned packages.
     pub signed: bool,
-    /// The plain safetensors bytes of each level of the manifest, in its order. Cleared from memory when dropped.
+    /// The plain safetensors bytes of each level of the manifest, in its order. Cleared from memory when
+    /// dropped.
     pub weights: Vec<Zeroizing<Vec<u8>>>,
 }
 
@@ -83,7 +84,8 @@ pub(crate) struct VersionFolder {
 }
 
 impl VersionFolder {
-    /// Checks the signature, the manifest, the card and which files there are; the levels' contents are not read.
+    /// Checks the signature, the manifest, the card and which files there are; the levels' contents are
+    /// not read.
     pub(crate) fn verify_head(&self, access: &Access) -> Result<VerifiedVersion, PackageError> {
         let present = self.list()?;
         let signed = self.verify_signature(access)?;
@@ -140,7 +142,8 @@ impl VersionFolder {
         })
     }
 
-    /// Checks everything that can be checked with the keys of `access`: with an opener, also what is sealed.
+    /// Checks everything that can be checked with the keys of `access`: with an opener, also what is
+    /// sealed.
     pub(crate) fn verify(&self, access: &Access) -> Result<VerifiedVersion, PackageError> {
         let verified = self.verify_head(access)?;
         for level in &verified.manifest.levels {
@@ -235,8 +238,8 @@ impl VersionFolder {
         }
     }
 
-    /// The files in the folder, without the signature, by their paths in it. Only plain files where files belong and
-    /// folders where folders belong.
+    /// The files in the folder, without the signature, by their paths in it. Only plain files where files
+    /// belong and folders where folders belong.
     fn list(&self) -> Result<BTreeSet<String>, PackageError> {
         require_kind(&self.path, fs::FileType::is_dir)?;
         let mut present = BTreeSet::new();

@@ -1,4 +1,5 @@
 //! Who may open what.
+#![allow(clippy::unwrap_used, reason = "a test fails where its helpers do")]
 
 mod common;
 
@@ -57,7 +58,8 @@ fn a_signed_package_needs_its_key() {
         "{error}"
     );
 
-    // A signature that can be checked and does not hold is refused even where unsigned packages are allowed.
+    // A signature that can be checked and does not hold is refused even where unsigned packages are
+    // allowed.
     for allow_unsigned in [false, true] {
         let error = open_with(&fixture, |access| {
             access.verifier = Some(other.identity.verifier());

@@ -1,11 +1,12 @@
 //! A full disk and a crash leave the store as it was.
+#![allow(clippy::unwrap_used, reason = "a test fails where its helpers do")]
 
 mod common;
 
-use std::{fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Duration};
 
-use common::{Fixture, model, snapshot};
-use strata_package::{Sealing, Store};
+use common::{Fixture, model, name, snapshot};
+use strata_package::{Identity, Sealing, Store};
 
 /// A small file system of its own, unmounted when dropped.
 struct Mount<'a>(&'a Path);
@@ -44,7 +45,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
         return;
     };
     let store = Store::create_if_missing(&folder.join("store")).unwrap();
-    let add = |weights| store.add(model(weights), &fixture.identity, Sealing::Sealed);
+    let add = |weights: [&[u8]; 2]| store.add(model(weights), &fixture.identity, Sealing::Sealed);
     add([&[1; 5000], b"top"]).unwrap();
     let filler = folder.join("filler");
     let (mut failed, mut succeeded) = (0, 0);
@@ -52,7 +53,8 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     for free in 0..20 {
         let before = snapshot(store.path());
         fill(&filler, free * 4096);
-        match add([&[2 + free as u8; 9000], b"new top"]) {
+        let weights = [2 + free as u8; 9000];
+        match add([&weights, b"new top"]) {
             Ok(manifest) => {
                 succeeded += 1;
                 fs::remove_file(&filler).unwrap();
@@ -102,4 +104,62 @@ fn what_a_crash_left_is_swept_by_the_next_writer() {
     assert_eq!(fixture.blobs().len(), 3);
     fixture.open("tiny@1").unwrap();
     fixture.open("tiny@2").unwrap();
+}
+
+/// What the next test runs as a process of its own, and kills.
+#[test]
+#[ignore = "writes until it is killed"]
+fn writer() {
+    let Some(root) = std::env::var_os("STRATA_TEST_STORE") else {
+        return;
+    };
+    let root = Path::new(&root);
+    let identity = Identity::load(&root.with_file_name("identity")).unwrap();
+    let store = Store::open(root).unwrap();
+    for round in 0_u64.. {
+        let weights = round.to_le_bytes().repeat(1000);
+        let added = store
+            .add(model([&weights, b"top"]), &identity, Sealing::Sealed)
+            .unwrap();
+        store
+            .set_alias(&added.name, &name("newest"), added.version)
+            .unwrap();
+        if round % 3 == 2 {
+            store.remove(&added.name, added.version - 1).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_killed_writer_leaves_whole_versions_only() {
+    let fixture = Fixture::new();
+    fixture.add([b"low", b"top"]);
+    let tiny = name("tiny");
+    for round in 0..25 {
+        let mut writer = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "writer", "--ignored"])
+            .env("STRATA_TEST_STORE", fixture.store.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Long enough to write a few versions, and each time another moment.
+        std::thread::sleep(Duration::from_micros(20_000 + 1_700 * round));
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+
+        for version in fixture.store.versions(&tiny).unwrap() {
+            fixture.open(&format!("tiny@{version}")).unwrap();
+        }
+        let highest = fixture.store.resolve(&common::select("tiny")).unwrap();
+        let added = fixture.add([&[round as u8; 10], b"top"]);
+        assert!(added.version > highest);
+        assert!(!fixture.store.path().join(".tmp").exists());
+        let mut named = BTreeSet::new();
+        for version in fixture.store.versions(&tiny).unwrap() {
+            let manifest = fixture.open(&format!("tiny@{version}")).unwrap().manifest;
+            named.extend(manifest.levels.iter().map(|level| level.blob.digest.hex()));
+        }
+        assert_eq!(fixture.blobs(), Vec::from_iter(named));
+    }
+    println!("{} versions", fixture.store.versions(&tiny).unwrap().len());
 }

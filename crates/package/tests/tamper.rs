@@ -1,4 +1,5 @@
 //! Whatever is changed in a package, it is refused.
+#![allow(clippy::unwrap_used, reason = "a test fails where its helpers do")]
 
 mod common;
 

@@ -7,8 +7,8 @@
 //!
 //! What holds:
 //!
-//! - One table lists all routes ([`ROUTES`](http::ROUTES)), and one guard stands in front of them: without a valid
-//!   API key every path, known or not, answers 401. Only liveness and readiness are open.
+//! - One table lists all [`routes`], and one guard stands in front of them: without a valid API key every path, known
+//!   or not, answers 401. Only liveness and readiness are open.
 //! - A key for some models gets 403 for all others, whether they exist or not; only who may see every model gets 404.
 //! - A row's answer does not depend on what else is computed with it.
 //! - Nothing grows without a bound: heads, bodies, connections, queues and waiting times have limits ([`Limits`]), and
@@ -45,5 +45,6 @@ mod testing;
 
 pub use access::{Action, ActionError, CreatedKey, Key, KeyModels, KeyStore, KeysError, NewKey};
 pub use error::ServeError;
+pub use http::routes;
 pub use options::{Limits, ServeOptions};
 pub use server::{Served, Server};

@@ -67,8 +67,8 @@ struct RefusedLabels {
 
 /// Upper bounds of the latency histogram in seconds: 1-2.5-5 steps from 50 µs to 50 s.
 const SECONDS: [f64; 19] = [
-    50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0,
-    50.0,
+    50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 25.0, 50.0,
 ];
 const ROWS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
@@ -76,18 +76,36 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("strata");
         let requests = Family::<RequestLabels, Counter>::default();
-        let seconds = Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
-        let batch_rows = Family::new_with_constructor((|| Histogram::new(ROWS)) as fn() -> Histogram);
+        let seconds =
+            Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
+        let batch_rows =
+            Family::new_with_constructor((|| Histogram::new(ROWS)) as fn() -> Histogram);
         let queue_rows = Family::<VersionLabels, Gauge>::default();
         let refused = Family::<RefusedLabels, Counter>::default();
         let connections = Gauge::default();
         registry.register("requests", "Requests answered", requests.clone());
-        registry.register("request_seconds", "From a request's head to its answer", seconds.clone());
+        registry.register(
+            "request_seconds",
+            "From a request's head to its answer",
+            seconds.clone(),
+        );
         registry.register("batch_rows", "Rows computed together", batch_rows.clone());
         registry.register("queue_rows", "Rows that wait", queue_rows.clone());
-        registry.register("refused", "Requests refused before they reached a model", refused.clone());
+        registry.register(
+            "refused",
+            "Requests refused before they reached a model",
+            refused.clone(),
+        );
         registry.register("connections", "Open connections", connections.clone());
-        Self { registry, requests, seconds, batch_rows, queue_rows, refused, connections }
+        Self {
+            registry,
+            requests,
+            seconds,
+            batch_rows,
+            queue_rows,
+            refused,
+            connections,
+        }
     }
 
     pub(crate) fn text(&self) -> String {
@@ -99,8 +117,12 @@ impl Metrics {
 
     /// For a route that is about no model, or about one that is not served.
     pub(crate) fn count(&self, route: &str, status: u16) {
-        let labels =
-            RequestLabels { model: String::new(), version: String::new(), route: route.to_owned(), status };
+        let labels = RequestLabels {
+            model: String::new(),
+            version: String::new(),
+            route: route.to_owned(),
+            status,
+        };
         self.requests.get_or_create(&labels).inc();
     }
 
@@ -109,8 +131,11 @@ impl Metrics {
     }
 
     pub(crate) fn route(&self, model: &str, version: u64, route: &str) -> RouteMetrics {
-        let labels =
-            RouteLabels { model: model.to_owned(), version: version.to_string(), route: route.to_owned() };
+        let labels = RouteLabels {
+            model: model.to_owned(),
+            version: version.to_string(),
+            route: route.to_owned(),
+        };
         RouteMetrics {
             answered: self.requests.get_or_create_owned(&labels.with_status(200)),
             seconds: self.seconds.get_or_create_owned(&labels),
@@ -120,7 +145,10 @@ impl Metrics {
     }
 
     pub(crate) fn batches(&self, model: &str, version: u64) -> BatchMetrics {
-        let labels = VersionLabels { model: model.to_owned(), version: version.to_string() };
+        let labels = VersionLabels {
+            model: model.to_owned(),
+            version: version.to_string(),
+        };
         BatchMetrics {
             rows: self.batch_rows.get_or_create_owned(&labels),
             queue: self.queue_rows.get_or_create_owned(&labels),
@@ -134,15 +162,26 @@ impl RouteMetrics {
         if status == 200 {
             self.answered.inc();
         } else {
-            self.requests.get_or_create(&self.labels.with_status(status)).inc();
+            self.requests
+                .get_or_create(&self.labels.with_status(status))
+                .inc();
         }
     }
 }
 
 impl RouteLabels {
     fn with_status(&self, status: u16) -> RequestLabels {
-        let Self { model, version, route } = self.clone();
-        RequestLabels { model, version, route, status }
+        let Self {
+            model,
+            version,
+            route,
+        } = self.clone();
+        RequestLabels {
+            model,
+            version,
+            route,
+            status,
+        }
     }
 }
 
@@ -167,7 +206,10 @@ mod tests {
             "strata_refused_total{reason=\"key\"} 1",
             "# EOF",
         ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
         }
     }
 }

@@ -50,9 +50,14 @@ impl Server {
             let address = listener.local_addr()?;
             Ok((listener, address))
         };
-        let (listener, address) = listen().map_err(|source| ServeError::Address { address, source })?;
+        let (listener, address) =
+            listen().map_err(|source| ServeError::Address { address, source })?;
         let state = Arc::new(State::new(guard, registry, metrics, options.limits));
-        Ok(Self { listener, address, state })
+        Ok(Self {
+            listener,
+            address,
+            state,
+        })
     }
 
     /// Where it listens.

@@ -28,19 +28,37 @@ pub(crate) fn plan() -> Plan {
 }
 
 pub(crate) fn version(number: u64) -> Version {
-    let limits = BatchLimits { queue_rows: 64, batch_rows: 8, inline: Duration::MAX };
+    let limits = BatchLimits {
+        queue_rows: 64,
+        batch_rows: 8,
+        inline: Duration::MAX,
+    };
     let manifest = manifest(number);
     let weights = weights(&levels());
-    Version::start(&manifest, Digest::from_bytes([7; 32]), &weights, limits, &Metrics::new()).unwrap()
+    Version::start(
+        &manifest,
+        Digest::from_bytes([7; 32]),
+        &weights,
+        limits,
+        &Metrics::new(),
+    )
+    .unwrap()
 }
 
 fn manifest(number: u64) -> Manifest {
     let levels = levels();
     let shapes = level_shapes(&[1, SIDE, SIDE], &levels).unwrap();
     let zero = Digest::from_bytes([0; 32]);
-    let blob = Blob { digest: zero, plain: zero, bytes: 0, sealed: false };
+    let blob = Blob {
+        digest: zero,
+        plain: zero,
+        bytes: 0,
+        sealed: false,
+    };
     let levels = levels.into_iter().zip(&shapes);
-    let levels: Vec<_> = levels.map(|(level, shape)| ManifestLevel::new(level, shape, blob.clone())).collect();
+    let levels: Vec<_> = levels
+        .map(|(level, shape)| ManifestLevel::new(level, shape, blob.clone()))
+        .collect();
     let json = serde_json::json!({
         "format": 1, "name": "tiny", "version": number, "created": "2026-01-01T00:00:00Z", "description": "",
         "levels": levels,
@@ -54,26 +72,50 @@ fn manifest(number: u64) -> Manifest {
 
 fn levels() -> Vec<Level> {
     let dense = |units| Layer::Dense(strata_spec::Dense { units });
-    let head = strata_spec::Head { task: "shape".parse().unwrap(), layers: vec![dense(CLASSES)] };
+    let head = strata_spec::Head {
+        task: "shape".parse().unwrap(),
+        layers: vec![dense(CLASSES)],
+    };
     vec![
-        Level { name: "low".parse().unwrap(), layers: vec![Layer::Flatten, dense(8), Layer::Relu], head: None },
-        Level { name: "top".parse().unwrap(), layers: Vec::new(), head: Some(head) },
+        Level {
+            name: "low".parse().unwrap(),
+            layers: vec![Layer::Flatten, dense(8), Layer::Relu],
+            head: None,
+        },
+        Level {
+            name: "top".parse().unwrap(),
+            layers: Vec::new(),
+            head: Some(head),
+        },
     ]
 }
 
 fn weights(levels: &[Level]) -> Vec<LevelWeights> {
     let shapes = level_shapes(&[1, SIDE, SIDE], levels).unwrap();
     let tensors = |tensors: [(&str, Vec<usize>); 2]| {
-        let filled = tensors.into_iter().enumerate().map(|(seed, (name, shape))| {
-            let values = numbers(seed as u64, shape.iter().product()).iter().map(|v| v - 0.5).collect();
-            (name.to_owned(), WeightTensor { shape, values })
-        });
+        let filled = tensors
+            .into_iter()
+            .enumerate()
+            .map(|(seed, (name, shape))| {
+                let values = numbers(seed as u64, shape.iter().product())
+                    .iter()
+                    .map(|v| v - 0.5)
+                    .collect();
+                (name.to_owned(), WeightTensor { shape, values })
+            });
         filled.collect::<BTreeMap<_, _>>()
     };
-    let low = tensors([("layers.1.weight", vec![8, ROW]), ("layers.1.bias", vec![8])]);
-    let top = tensors([("head.0.weight", vec![CLASSES, 8]), ("head.0.bias", vec![CLASSES])]);
+    let low = tensors([
+        ("layers.1.weight", vec![8, ROW]),
+        ("layers.1.bias", vec![8]),
+    ]);
+    let top = tensors([
+        ("head.0.weight", vec![CLASSES, 8]),
+        ("head.0.bias", vec![CLASSES]),
+    ]);
     let both = [low, top].into_iter().zip(levels).zip(&shapes);
-    both.map(|((tensors, level), shapes)| LevelWeights::new(tensors, level, shapes).unwrap()).collect()
+    both.map(|((tensors, level), shapes)| LevelWeights::new(tensors, level, shapes).unwrap())
+        .collect()
 }
 
 /// SplitMix64 (Steele, Lea & Flood 2014), as numbers from 0 to 1.

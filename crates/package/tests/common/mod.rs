@@ -1,5 +1,9 @@
 //! A small model, an identity and a store to try things on.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part"
+)]
 
 use std::{
     collections::BTreeMap,

@@ -43,7 +43,9 @@ pub(crate) enum Denied {
 
 impl Guard {
     pub(crate) fn new(keys: KeyStore) -> Result<Self, KeysError> {
-        Ok(Self { keys: LiveKeys::watch(keys)? })
+        Ok(Self {
+            keys: LiveKeys::watch(keys)?,
+        })
     }
 
     /// Finds out who calls.
@@ -86,8 +88,14 @@ impl Caller {
 
 /// The one credential of a request. Two are refused: which one counts must not be a matter of taste.
 fn credential(headers: &HeaderMap) -> Result<&str, Denied> {
-    let bearer = headers.get_all(header::AUTHORIZATION).iter().map(|value| (value, true));
-    let plain = headers.get_all("x-api-key").iter().map(|value| (value, false));
+    let bearer = headers
+        .get_all(header::AUTHORIZATION)
+        .iter()
+        .map(|value| (value, true));
+    let plain = headers
+        .get_all("x-api-key")
+        .iter()
+        .map(|value| (value, false));
     let mut all = bearer.chain(plain);
     let (value, is_bearer) = all.next().ok_or(Denied::Missing)?;
     if all.next().is_some() {
@@ -98,7 +106,11 @@ fn credential(headers: &HeaderMap) -> Result<&str, Denied> {
         return Ok(text.trim());
     }
     let (scheme, token) = text.split_once(' ').ok_or(Denied::Invalid)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Denied::Invalid) }
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(token.trim())
+    } else {
+        Err(Denied::Invalid)
+    }
 }
 
 #[cfg(test)]
@@ -117,7 +129,12 @@ mod tests {
     }
 
     fn new(expires: Option<Timestamp>) -> NewKey {
-        NewKey { name: "a".to_owned(), actions: vec![Action::Infer], models: KeyModels::All, expires }
+        NewKey {
+            name: "a".to_owned(),
+            actions: vec![Action::Infer],
+            models: KeyModels::All,
+            expires,
+        }
     }
 
     #[test]
@@ -130,16 +147,36 @@ mod tests {
         let bearer = format!("Bearer {}", *token);
 
         check(&guard, &[("authorization", &bearer)], Ok(()));
-        check(&guard, &[("authorization", &bearer.replace("Bearer", "bearer"))], Ok(()));
+        check(
+            &guard,
+            &[("authorization", &bearer.replace("Bearer", "bearer"))],
+            Ok(()),
+        );
         check(&guard, &[("x-api-key", &token)], Ok(()));
         check(&guard, &[], Err(Denied::Missing));
         check(&guard, &[("authorization", "")], Err(Denied::Invalid));
         check(&guard, &[("authorization", "Bearer")], Err(Denied::Invalid));
         check(&guard, &[("authorization", &token)], Err(Denied::Invalid));
-        check(&guard, &[("authorization", &bearer.replace("Bearer", "Basic"))], Err(Denied::Invalid));
-        check(&guard, &[("authorization", &bearer[..bearer.len() - 1])], Err(Denied::Invalid));
-        check(&guard, &[("x-api-key", &token), ("authorization", &bearer)], Err(Denied::Invalid));
-        check(&guard, &[("x-api-key", &token), ("x-api-key", &token)], Err(Denied::Invalid));
+        check(
+            &guard,
+            &[("authorization", &bearer.replace("Bearer", "Basic"))],
+            Err(Denied::Invalid),
+        );
+        check(
+            &guard,
+            &[("authorization", &bearer[..bearer.len() - 1])],
+            Err(Denied::Invalid),
+        );
+        check(
+            &guard,
+            &[("x-api-key", &token), ("authorization", &bearer)],
+            Err(Denied::Invalid),
+        );
+        check(
+            &guard,
+            &[("x-api-key", &token), ("x-api-key", &token)],
+            Err(Denied::Invalid),
+        );
         let mixed = format!("{}{}", &token[..24], &other[24..]);
         check(&guard, &[("x-api-key", &mixed)], Err(Denied::Invalid));
         let unknown = format!("strata_{}_{}", "0".repeat(16), &token[24..]);
@@ -157,7 +194,10 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(60));
         let guard = Guard::new(keys).unwrap();
 
-        for (token, denied) in [(revoked.token, Denied::Revoked), (expired.token, Denied::Expired)] {
+        for (token, denied) in [
+            (revoked.token, Denied::Revoked),
+            (expired.token, Denied::Expired),
+        ] {
             check(&guard, &[("x-api-key", &token)], Err(denied));
             let wrong = format!("{}{}", &token[..24], "0".repeat(64));
             check(&guard, &[("x-api-key", &wrong)], Err(Denied::Invalid));

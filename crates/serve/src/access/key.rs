@@ -95,7 +95,9 @@ impl Action {
 impl Key {
     /// Whether the caller may do it, to some model at least.
     pub fn allows(&self, action: Action) -> bool {
-        action == Action::Metadata || self.actions.contains(&action) || self.actions.contains(&Action::Admin)
+        action == Action::Metadata
+            || self.actions.contains(&action)
+            || self.actions.contains(&Action::Admin)
     }
 
     /// Whether the key is for this model. Says nothing of whether the model exists.
@@ -107,11 +109,15 @@ impl Key {
     }
 
     pub(crate) fn has_secret(&self, presented: Presented<'_>) -> bool {
-        hash(presented.secret).as_bytes().ct_eq(self.hash.as_bytes()).into()
+        hash(presented.secret)
+            .as_bytes()
+            .ct_eq(self.hash.as_bytes())
+            .into()
     }
 
     pub(crate) fn has_expired(&self) -> bool {
-        self.expires.is_some_and(|expires| expires <= Timestamp::now())
+        self.expires
+            .is_some_and(|expires| expires <= Timestamp::now())
     }
 }
 
@@ -119,8 +125,12 @@ impl<'a> Presented<'a> {
     /// Takes a key apart; nothing if it is malformed or cut short.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
-        let is_hex = |part: &str| part.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
-        let fits = id.len() == ID_DIGITS && secret.len() == SECRET_DIGITS && is_hex(id) && is_hex(secret);
+        let is_hex = |part: &str| {
+            part.bytes()
+                .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+        };
+        let fits =
+            id.len() == ID_DIGITS && secret.len() == SECRET_DIGITS && is_hex(id) && is_hex(secret);
         fits.then_some(Self { id, secret })
     }
 }
@@ -131,7 +141,9 @@ pub(crate) fn generate() -> Result<(String, Digest, Zeroizing<String>), getrando
     getrandom::fill(&mut *random)?;
     let (id, secret) = random.split_at(ID_DIGITS / 2);
     // Composed in one allocation, so that no copy of the secret is left behind.
-    let mut token = Zeroizing::new(String::with_capacity(PREFIX.len() + ID_DIGITS + 1 + SECRET_DIGITS));
+    let mut token = Zeroizing::new(String::with_capacity(
+        PREFIX.len() + ID_DIGITS + 1 + SECRET_DIGITS,
+    ));
     token.push_str(PREFIX);
     push_hex(&mut token, id);
     token.push('_');
@@ -142,7 +154,13 @@ pub(crate) fn generate() -> Result<(String, Digest, Zeroizing<String>), getrando
 }
 
 fn push_hex(text: &mut String, bytes: &[u8]) {
-    let digit = |value: u8| char::from(if value < 10 { b'0' + value } else { b'a' + value - 10 });
+    let digit = |value: u8| {
+        char::from(if value < 10 {
+            b'0' + value
+        } else {
+            b'a' + value - 10
+        })
+    };
     for byte in bytes {
         text.extend([digit(byte >> 4), digit(byte & 15)]);
     }
@@ -156,8 +174,16 @@ impl FromStr for Action {
     type Err = ActionError;
 
     fn from_str(text: &str) -> Result<Self, ActionError> {
-        let all = [Self::Infer, Self::Explain, Self::Metadata, Self::Metrics, Self::Admin];
-        all.into_iter().find(|action| action.word() == text).ok_or_else(|| ActionError(text.to_owned()))
+        let all = [
+            Self::Infer,
+            Self::Explain,
+            Self::Metadata,
+            Self::Metrics,
+            Self::Admin,
+        ];
+        all.into_iter()
+            .find(|action| action.word() == text)
+            .ok_or_else(|| ActionError(text.to_owned()))
     }
 }
 
@@ -212,7 +238,11 @@ mod tests {
         };
         let caller = key(&[Action::Infer]);
         assert!(caller.allows(Action::Infer) && caller.allows(Action::Metadata));
-        assert!(!caller.allows(Action::Explain) && !caller.allows(Action::Metrics) && !caller.allows(Action::Admin));
+        assert!(
+            !caller.allows(Action::Explain)
+                && !caller.allows(Action::Metrics)
+                && !caller.allows(Action::Admin)
+        );
         assert!(key(&[Action::Admin]).allows(Action::Explain));
         assert!(caller.covers("mnist") && !caller.covers("mnist2") && !caller.covers(""));
     }

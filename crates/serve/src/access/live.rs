@@ -8,7 +8,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{key::Key, store::{KeyStore, KeysError}};
+use super::{
+    key::Key,
+    store::{KeyStore, KeysError},
+};
 
 /// How often the file is looked at. A revocation is effective after this and the time to read the file.
 const EVERY: Duration = Duration::from_millis(200);
@@ -46,7 +49,11 @@ impl LiveKeys {
     pub(crate) fn watch(store: KeyStore) -> Result<Arc<Self>, KeysError> {
         // Read once for the error; the stamp comes first in `look`, so no change falls between the two.
         store.list()?;
-        let keys = Arc::new(Self { store, ring: RwLock::new(None), seen: Mutex::new(None) });
+        let keys = Arc::new(Self {
+            store,
+            ring: RwLock::new(None),
+            seen: Mutex::new(None),
+        });
         keys.look();
         let weak = Arc::downgrade(&keys);
         let thread = thread::Builder::new().name("strata-keys".to_owned());
@@ -61,7 +68,10 @@ impl LiveKeys {
 
     /// The keys of this moment; none if their file cannot be read.
     pub(crate) fn ring(&self) -> Option<Arc<Ring>> {
-        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.ring
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn look(&self) {
@@ -76,7 +86,11 @@ impl LiveKeys {
         let ring = stamp.map_err(|error| error.to_string()).and_then(|stamp| {
             let keys = self.store.list().map_err(|error| error.to_string())?;
             *seen = stamp;
-            Ok(Arc::new(keys.into_iter().map(|key| (key.id.clone(), Arc::new(key))).collect::<Ring>()))
+            Ok(Arc::new(
+                keys.into_iter()
+                    .map(|key| (key.id.clone(), Arc::new(key)))
+                    .collect::<Ring>(),
+            ))
         });
         let mut current = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         if let (Err(problem), Some(_)) = (&ring, &*current) {
@@ -127,7 +141,14 @@ mod tests {
         assert!(keys.ring().unwrap().is_empty());
 
         let (actions, models) = (vec![Action::Infer], KeyModels::All);
-        let created = store.create(NewKey { name: "a".to_owned(), actions, models, expires: None }).unwrap();
+        let created = store
+            .create(NewKey {
+                name: "a".to_owned(),
+                actions,
+                models,
+                expires: None,
+            })
+            .unwrap();
         keys.look();
         assert!(keys.ring().unwrap()[&created.key.id].revoked.is_none());
         store.revoke(&created.key.id).unwrap();

@@ -131,10 +131,17 @@ impl KeyStore {
             Err(source) => return Err(self.io("read")(source)),
         };
         self.check_mode()?;
-        let form = |problem: String| KeysError::Form { path: self.path.clone(), problem };
-        let file: KeysFile = serde_json::from_slice(&text).map_err(|error| form(error.to_string()))?;
+        let form = |problem: String| KeysError::Form {
+            path: self.path.clone(),
+            problem,
+        };
+        let file: KeysFile =
+            serde_json::from_slice(&text).map_err(|error| form(error.to_string()))?;
         if file.format != FORMAT {
-            let problem = format!("format {}, but this program reads format {FORMAT}", file.format);
+            let problem = format!(
+                "format {}, but this program reads format {FORMAT}",
+                file.format
+            );
             return Err(form(problem));
         }
         Ok(file.keys)
@@ -147,9 +154,23 @@ impl KeyStore {
     pub fn create(&self, new: NewKey) -> Result<CreatedKey, KeysError> {
         check_new(&new)?;
         let (id, hash, token) = key::generate().map_err(KeysError::Random)?;
-        let NewKey { name, actions, models, expires } = new;
+        let NewKey {
+            name,
+            actions,
+            models,
+            expires,
+        } = new;
         let created = now();
-        let key = Key { id, name, hash, actions, models, created, expires, revoked: None };
+        let key = Key {
+            id,
+            name,
+            hash,
+            actions,
+            models,
+            created,
+            expires,
+            revoked: None,
+        };
         self.change(|keys| {
             keys.push(key.clone());
             Ok(())
@@ -171,14 +192,24 @@ impl KeyStore {
     }
 
     /// One writer at a time reads, changes and replaces the file; readers see the old or the new one.
-    fn change<T>(&self, change: impl FnOnce(&mut Vec<Key>) -> Result<T, KeysError>) -> Result<T, KeysError> {
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Vec<Key>) -> Result<T, KeysError>,
+    ) -> Result<T, KeysError> {
         // The lock is on a file of its own, because the file of keys is another one after each change.
-        let lock = private().create(true).truncate(false).open(self.neighbour("lock")).map_err(self.io("lock"))?;
+        let lock = private()
+            .create(true)
+            .truncate(false)
+            .open(self.neighbour("lock"))
+            .map_err(self.io("lock"))?;
         lock.lock().map_err(self.io("lock"))?;
         let mut keys = self.list()?;
         let result = change(&mut keys)?;
-        let mut text = serde_json::to_string_pretty(&KeysFile { format: FORMAT, keys })
-            .map_err(|error| self.io("write")(error.into()))?;
+        let mut text = serde_json::to_string_pretty(&KeysFile {
+            format: FORMAT,
+            keys,
+        })
+        .map_err(|error| self.io("write")(error.into()))?;
         text.push('\n');
         self.replace(text.as_bytes()).map_err(self.io("write"))?;
         Ok(result)
@@ -204,9 +235,16 @@ impl KeyStore {
     #[cfg(unix)]
     fn check_mode(&self) -> Result<(), KeysError> {
         use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(&self.path).map_err(self.io("read"))?.permissions().mode() & 0o7777;
+        let mode = fs::metadata(&self.path)
+            .map_err(self.io("read"))?
+            .permissions()
+            .mode()
+            & 0o7777;
         if mode & 0o022 != 0 {
-            return Err(KeysError::Permissions { path: self.path.clone(), mode });
+            return Err(KeysError::Permissions {
+                path: self.path.clone(),
+                mode,
+            });
         }
         Ok(())
     }
@@ -225,14 +263,20 @@ impl KeyStore {
 
     fn io(&self, action: &'static str) -> impl Fn(io::Error) -> KeysError {
         let path = self.path.clone();
-        move |source| KeysError::Io { action, path: path.clone(), source }
+        move |source| KeysError::Io {
+            action,
+            path: path.clone(),
+            source,
+        }
     }
 }
 
 fn check_new(new: &NewKey) -> Result<(), KeysError> {
     let length = new.name.chars().count();
     if !(1..=100).contains(&length) || new.name.chars().any(char::is_control) {
-        return Err(KeysError::New("its name must have 1 to 100 characters and no control characters"));
+        return Err(KeysError::New(
+            "its name must have 1 to 100 characters and no control characters",
+        ));
     }
     if new.actions.is_empty() {
         return Err(KeysError::New("it allows no action"));
@@ -240,7 +284,10 @@ fn check_new(new: &NewKey) -> Result<(), KeysError> {
     if matches!(&new.models, KeyModels::Listed(names) if names.is_empty()) {
         return Err(KeysError::New("it is for no model"));
     }
-    if new.expires.is_some_and(|expires| expires <= Timestamp::now()) {
+    if new
+        .expires
+        .is_some_and(|expires| expires <= Timestamp::now())
+    {
         return Err(KeysError::New("it would have expired already"));
     }
     Ok(())
@@ -269,7 +316,9 @@ impl From<Vec<Name>> for KeyModels {
 impl std::fmt::Debug for CreatedKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Without the token.
-        f.debug_struct("CreatedKey").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("CreatedKey")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -279,7 +328,12 @@ mod tests {
 
     fn new(name: &str) -> NewKey {
         let models = KeyModels::Listed(vec!["mnist".parse().unwrap()]);
-        NewKey { name: name.to_owned(), actions: vec![Action::Infer], models, expires: None }
+        NewKey {
+            name: name.to_owned(),
+            actions: vec![Action::Infer],
+            models,
+            expires: None,
+        }
     }
 
     fn check_refused(text: &str, expected: &str) {
@@ -288,7 +342,10 @@ mod tests {
         fs::write(keys.path(), text).unwrap();
         let error = keys.list().unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
-        assert!(keys.create(new("a")).is_err(), "a damaged file was replaced");
+        assert!(
+            keys.create(new("a")).is_err(),
+            "a damaged file was replaced"
+        );
     }
 
     #[test]
@@ -297,8 +354,16 @@ mod tests {
         let keys = KeyStore::beside(folder.path());
         assert_eq!(keys.list().unwrap(), []);
         let first = keys.create(new("a")).unwrap();
-        let second = keys.create(NewKey { models: KeyModels::All, ..new("b") }).unwrap();
-        assert_eq!(keys.list().unwrap(), [first.key.clone(), second.key.clone()]);
+        let second = keys
+            .create(NewKey {
+                models: KeyModels::All,
+                ..new("b")
+            })
+            .unwrap();
+        assert_eq!(
+            keys.list().unwrap(),
+            [first.key.clone(), second.key.clone()]
+        );
         let revoked = keys.revoke(&first.key.id).unwrap();
         assert_eq!(keys.revoke(&first.key.id).unwrap(), revoked);
         assert_eq!(keys.list().unwrap(), [revoked, second.key]);
@@ -312,12 +377,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let keys = KeyStore::beside(folder.path());
         let created = keys.create(new("a")).unwrap();
-        assert_eq!(fs::metadata(keys.path()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(keys.path()).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let secret = &created.token[created.token.len() - 64..];
         assert!(!fs::read_to_string(keys.path()).unwrap().contains(secret));
         assert!(!format!("{created:?}").contains(secret));
         fs::set_permissions(keys.path(), fs::Permissions::from_mode(0o620)).unwrap();
-        assert!(matches!(keys.list(), Err(KeysError::Permissions { mode: 0o620, .. })));
+        assert!(matches!(
+            keys.list(),
+            Err(KeysError::Permissions { mode: 0o620, .. })
+        ));
     }
 
     #[test]
@@ -336,8 +407,14 @@ mod tests {
     fn a_damaged_file_is_refused_and_left_alone() {
         check_refused("", "not a file of keys");
         check_refused("{\"format\":1,\"keys\":[", "not a file of keys");
-        check_refused("{\"format\":2,\"keys\":[]}", "format 2, but this program reads format 1");
-        check_refused("{\"format\":1,\"keys\":[],\"more\":1}", "unknown field `more`");
+        check_refused(
+            "{\"format\":2,\"keys\":[]}",
+            "format 2, but this program reads format 1",
+        );
+        check_refused(
+            "{\"format\":1,\"keys\":[],\"more\":1}",
+            "unknown field `more`",
+        );
     }
 
     #[test]
@@ -348,8 +425,17 @@ mod tests {
         check(new(""));
         check(new("a\nb"));
         check(new(&"a".repeat(101)));
-        check(NewKey { actions: Vec::new(), ..new("a") });
-        check(NewKey { models: KeyModels::Listed(Vec::new()), ..new("a") });
-        check(NewKey { expires: Some(Timestamp::UNIX_EPOCH), ..new("a") });
+        check(NewKey {
+            actions: Vec::new(),
+            ..new("a")
+        });
+        check(NewKey {
+            models: KeyModels::Listed(Vec::new()),
+            ..new("a")
+        });
+        check(NewKey {
+            expires: Some(Timestamp::UNIX_EPOCH),
+            ..new("a")
+        });
     }
 }

@@ -36,14 +36,19 @@ struct Share {
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self { free: AtomicUsize::new(bytes) }
+        Self {
+            free: AtomicUsize::new(bytes),
+        }
     }
 }
 
 impl Share {
     fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
         let take = |free: usize| free.checked_sub(bytes);
-        let taken = self.budget.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        let taken = self
+            .budget
+            .free
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         taken.map_err(|_| Refusal::Busy("too many large requests"))?;
         self.bytes += bytes;
         Ok(())
@@ -66,15 +71,23 @@ pub(crate) async fn read(
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
         && encoding != "identity"
     {
-        return Err(Refusal::Encoding(String::from_utf8_lossy(encoding.as_bytes()).into_owned()));
+        return Err(Refusal::Encoding(
+            String::from_utf8_lossy(encoding.as_bytes()).into_owned(),
+        ));
     }
     let collected = timeout(limits.body_time, collect(body, limits.body_bytes, budget));
     collected.await.unwrap_or(Err(Refusal::Stalled))
 }
 
 async fn collect(mut body: Incoming, limit: usize, budget: &Arc<Budget>) -> Result<Body, Refusal> {
-    let mut share = Share { budget: budget.clone(), bytes: 0 };
-    let too_large = Refusal::TooLarge { what: "bytes in the body", limit };
+    let mut share = Share {
+        budget: budget.clone(),
+        bytes: 0,
+    };
+    let too_large = Refusal::TooLarge {
+        what: "bytes in the body",
+        limit,
+    };
     // Known beforehand unless the body is chunked.
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large);
@@ -83,7 +96,9 @@ async fn collect(mut body: Incoming, limit: usize, budget: &Arc<Budget>) -> Resu
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let cut_short = |_| Refusal::Malformed("the body ended too soon".to_owned());
-        let Ok(data) = frame.map_err(cut_short)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(cut_short)?.into_data() else {
+            continue;
+        };
         share.grow(data.len())?;
         if share.bytes > limit {
             return Err(too_large);
@@ -97,5 +112,8 @@ async fn collect(mut body: Incoming, limit: usize, budget: &Arc<Budget>) -> Resu
         }
     }
     let bytes = if all.is_empty() { first } else { all.freeze() };
-    Ok(Body { bytes, _share: share })
+    Ok(Body {
+        bytes,
+        _share: share,
+    })
 }

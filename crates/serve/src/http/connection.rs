@@ -1,4 +1,6 @@
-use std::{convert::Infallible, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
+};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +22,11 @@ enum Phase {
 }
 
 /// Answers connections until `shutdown` completes, then drains.
-pub(crate) async fn serve(listener: TcpListener, state: Arc<State>, shutdown: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    state: Arc<State>,
+    shutdown: impl Future<Output = ()>,
+) {
     let (phase, watched) = watch::channel(Phase::Serve);
     {
         let mut shutdown = pin!(shutdown);
@@ -34,16 +40,23 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<State>, shutdown: im
     drop(listener);
     phase.send_replace(Phase::Drain);
     // Every connection has a receiver, so the channel closes with the last one.
-    if timeout(state.limits.drain_time, phase.closed()).await.is_err() {
+    if timeout(state.limits.drain_time, phase.closed())
+        .await
+        .is_err()
+    {
         phase.send_replace(Phase::Close);
         phase.closed().await;
     }
 }
 
 async fn accept(listener: &TcpListener, state: &Arc<State>, phase: watch::Receiver<Phase>) {
-    let slots = Arc::new(Semaphore::new(state.limits.connections.min(Semaphore::MAX_PERMITS)));
+    let slots = Arc::new(Semaphore::new(
+        state.limits.connections.min(Semaphore::MAX_PERMITS),
+    ));
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let Ok(slot) = slots.clone().acquire_owned().await else {
+            return;
+        };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(_) => {
@@ -62,7 +75,12 @@ async fn accept(listener: &TcpListener, state: &Arc<State>, phase: watch::Receiv
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, state: &Arc<State>, mut phase: watch::Receiver<Phase>) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    state: &Arc<State>,
+    mut phase: watch::Receiver<Phase>,
+) {
     // Answers are written whole; to wait for more would only delay them.
     let _ = stream.set_nodelay(true);
     let limits = &state.limits;
@@ -71,7 +89,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, state: &Arc<State>, mut
         Ok::<_, Infallible>(service::answer(state, peer, request).await)
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.head_time);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time);
     builder.max_buf_size(limits.head_bytes.max(8192));
     let mut connection = pin!(builder.serve_connection(io, answer));
     loop {

@@ -11,6 +11,7 @@ mod stream;
 pub(crate) use connection::serve;
 pub(crate) use refusal::Refusal;
 pub(crate) use routes::ROUTES;
+pub use routes::routes;
 pub(crate) use state::State;
 
 /// An answer; its body is always complete.
@@ -28,6 +29,8 @@ pub(crate) struct Asked {
 pub(crate) fn json(body: impl Into<bytes::Bytes>) -> Response {
     let mut response = Response::new(body.into().into());
     let json = hyper::header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(hyper::header::CONTENT_TYPE, json);
+    response
+        .headers_mut()
+        .insert(hyper::header::CONTENT_TYPE, json);
     response
 }

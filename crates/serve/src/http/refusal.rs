@@ -67,7 +67,9 @@ impl Refusal {
         let mut response = json(body.to_string());
         *response.status_mut() = self.status();
         if let Some((name, value)) = self.header() {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
         }
         response
     }
@@ -114,7 +116,9 @@ impl From<Unanswered> for Refusal {
         match unanswered {
             Unanswered::Full => Self::Busy("the model's queue is full"),
             Unanswered::Overdue => Self::Overdue,
-            Unanswered::NotFinite => Self::Malformed("input: numbers too large to compute with".to_owned()),
+            Unanswered::NotFinite => {
+                Self::Malformed("input: numbers too large to compute with".to_owned())
+            }
             Unanswered::Failed => Self::Internal("the computation failed"),
         }
     }

@@ -38,46 +38,118 @@ pub(crate) enum Endpoint {
 }
 
 /// All routes. The most frequent ones come first, since they are compared in this order.
-pub(crate) const ROUTES: [Route; 15] = [
-    post("infer", "/v2/models/{model}/infer", Action::Infer, Endpoint::Infer),
-    post("infer", "/v2/models/{model}/versions/{version}/infer", Action::Infer, Endpoint::Infer),
+pub(crate) static ROUTES: [Route; 15] = [
+    post(
+        "infer",
+        "/v2/models/{model}/infer",
+        Action::Infer,
+        Endpoint::Infer,
+    ),
+    post(
+        "infer",
+        "/v2/models/{model}/versions/{version}/infer",
+        Action::Infer,
+        Endpoint::Infer,
+    ),
     open("live", "/v2/health/live", Endpoint::Live),
     open("ready", "/v2/health/ready", Endpoint::Ready),
-    post("explain", "/v2/models/{model}/explain", Action::Explain, Endpoint::Explain),
-    post("explain", "/v2/models/{model}/versions/{version}/explain", Action::Explain, Endpoint::Explain),
+    post(
+        "explain",
+        "/v2/models/{model}/explain",
+        Action::Explain,
+        Endpoint::Explain,
+    ),
+    post(
+        "explain",
+        "/v2/models/{model}/versions/{version}/explain",
+        Action::Explain,
+        Endpoint::Explain,
+    ),
     get("server", "/v2", Action::Metadata, Endpoint::Server),
     get("server", "/v2/", Action::Metadata, Endpoint::Server),
-    get("model", "/v2/models/{model}", Action::Metadata, Endpoint::Model),
-    get("model", "/v2/models/{model}/", Action::Metadata, Endpoint::Model),
-    get("model", "/v2/models/{model}/versions/{version}", Action::Metadata, Endpoint::Model),
-    get("model", "/v2/models/{model}/versions/{version}/", Action::Metadata, Endpoint::Model),
-    get("model-ready", "/v2/models/{model}/ready", Action::Metadata, Endpoint::ModelReady),
-    get("model-ready", "/v2/models/{model}/versions/{version}/ready", Action::Metadata, Endpoint::ModelReady),
+    get(
+        "model",
+        "/v2/models/{model}",
+        Action::Metadata,
+        Endpoint::Model,
+    ),
+    get(
+        "model",
+        "/v2/models/{model}/",
+        Action::Metadata,
+        Endpoint::Model,
+    ),
+    get(
+        "model",
+        "/v2/models/{model}/versions/{version}",
+        Action::Metadata,
+        Endpoint::Model,
+    ),
+    get(
+        "model",
+        "/v2/models/{model}/versions/{version}/",
+        Action::Metadata,
+        Endpoint::Model,
+    ),
+    get(
+        "model-ready",
+        "/v2/models/{model}/ready",
+        Action::Metadata,
+        Endpoint::ModelReady,
+    ),
+    get(
+        "model-ready",
+        "/v2/models/{model}/versions/{version}/ready",
+        Action::Metadata,
+        Endpoint::ModelReady,
+    ),
     get("metrics", "/metrics", Action::Metrics, Endpoint::Metrics),
 ];
+
+/// Method and path of every route, such as `("POST", "/v2/models/{model}/infer")`, for documents and tests.
+pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ROUTES.iter().map(|route| (route.method.as_str(), route.path))
+}
 
 /// What a path leads to.
 #[derive(Debug)]
 pub(crate) enum Found<'a> {
-    Route { route: &'static Route, model: Option<&'a str>, version: Option<&'a str> },
+    Route {
+        route: &'static Route,
+        model: Option<&'a str>,
+        version: Option<&'a str>,
+    },
     /// The path exists for another method.
-    OtherMethod { allowed: &'static str },
+    OtherMethod {
+        allowed: &'static str,
+    },
     Nothing,
 }
 
-// The constant is a table, not a value: one copy of it for all.
-static TABLE: [Route; ROUTES.len()] = ROUTES;
-
 /// Looks a request up in the table. Names have no characters that addresses escape, so nothing is unescaped.
 pub(crate) fn find<'a>(method: &Method, path: &'a str) -> Found<'a> {
-    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    let method = if *method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
     let mut other = None;
-    for route in &TABLE {
-        let Some((model, version)) = route.matches(path) else { continue };
+    for route in &ROUTES {
+        let Some((model, version)) = route.matches(path) else {
+            continue;
+        };
         if route.method == *method {
-            return Found::Route { route, model, version };
+            return Found::Route {
+                route,
+                model,
+                version,
+            };
         }
-        other = Some(if route.method == Method::GET { "GET, HEAD" } else { "POST" });
+        other = Some(if route.method == Method::GET {
+            "GET, HEAD"
+        } else {
+            "POST"
+        });
     }
     other.map_or(Found::Nothing, |allowed| Found::OtherMethod { allowed })
 }
@@ -101,15 +173,33 @@ impl Route {
 }
 
 const fn open(name: &'static str, path: &'static str, endpoint: Endpoint) -> Route {
-    Route { name, method: Method::GET, path, needs: Needs::Nothing, endpoint }
+    Route {
+        name,
+        method: Method::GET,
+        path,
+        needs: Needs::Nothing,
+        endpoint,
+    }
 }
 
 const fn get(name: &'static str, path: &'static str, action: Action, endpoint: Endpoint) -> Route {
-    Route { name, method: Method::GET, path, needs: Needs::KeyFor(action), endpoint }
+    Route {
+        name,
+        method: Method::GET,
+        path,
+        needs: Needs::KeyFor(action),
+        endpoint,
+    }
 }
 
 const fn post(name: &'static str, path: &'static str, action: Action, endpoint: Endpoint) -> Route {
-    Route { name, method: Method::POST, path, needs: Needs::KeyFor(action), endpoint }
+    Route {
+        name,
+        method: Method::POST,
+        path,
+        needs: Needs::KeyFor(action),
+        endpoint,
+    }
 }
 
 #[cfg(test)]
@@ -118,8 +208,17 @@ mod tests {
 
     fn check(method: Method, path: &str, expected: &str) {
         let found = match find(&method, path) {
-            Found::Route { route, model, version } => {
-                format!("{} {} {}", route.name, model.unwrap_or("-"), version.unwrap_or("-"))
+            Found::Route {
+                route,
+                model,
+                version,
+            } => {
+                format!(
+                    "{} {} {}",
+                    route.name,
+                    model.unwrap_or("-"),
+                    version.unwrap_or("-")
+                )
             }
             Found::OtherMethod { allowed } => allowed.to_owned(),
             Found::Nothing => "nothing".to_owned(),
@@ -130,19 +229,42 @@ mod tests {
     #[test]
     fn a_path_leads_to_its_route() {
         check(Method::POST, "/v2/models/mnist/infer", "infer mnist -");
-        check(Method::POST, "/v2/models/mnist/versions/3/infer", "infer mnist 3");
+        check(
+            Method::POST,
+            "/v2/models/mnist/versions/3/infer",
+            "infer mnist 3",
+        );
         check(Method::GET, "/v2/models/mnist", "model mnist -");
-        check(Method::HEAD, "/v2/models/versions/versions/stable", "model versions stable");
+        check(
+            Method::HEAD,
+            "/v2/models/versions/versions/stable",
+            "model versions stable",
+        );
         check(Method::GET, "/v2/models/mnist/infer", "POST");
         check(Method::DELETE, "/v2", "GET, HEAD");
-        for path in ["", "/", "/v2/models", "/v2/models//infer", "/v2/models/m/infer/", "//v2", "/V2", "/v2/models/a/b"] {
+        for path in [
+            "",
+            "/",
+            "/v2/models",
+            "/v2/models//infer",
+            "/v2/models/m/infer/",
+            "//v2",
+            "/V2",
+            "/v2/models/a/b",
+        ] {
             check(Method::GET, path, "nothing");
         }
     }
 
     #[test]
     fn only_health_is_open() {
-        let open = ROUTES.iter().filter(|route| route.needs == Needs::Nothing).map(|route| route.path);
-        assert_eq!(open.collect::<Vec<_>>(), ["/v2/health/live", "/v2/health/ready"]);
+        let open = ROUTES
+            .iter()
+            .filter(|route| route.needs == Needs::Nothing)
+            .map(|route| route.path);
+        assert_eq!(
+            open.collect::<Vec<_>>(),
+            ["/v2/health/live", "/v2/health/ready"]
+        );
     }
 }

@@ -30,7 +30,11 @@ struct Trail {
 }
 
 /// Answers one request, and counts it.
-pub(crate) async fn answer(state: &Arc<State>, peer: SocketAddr, request: Request<Incoming>) -> Response {
+pub(crate) async fn answer(
+    state: &Arc<State>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response {
     let start = Instant::now();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut trail = Trail::default();
@@ -78,9 +82,15 @@ async fn guarded(
             return without_key(state, route.endpoint);
         }
     }
-    let caller = trail.caller.insert(state.guard.authenticate(request.headers())?);
+    let caller = trail
+        .caller
+        .insert(state.guard.authenticate(request.headers())?);
     let (route, model, version) = match found {
-        Found::Route { route, model, version } => (route, model, version),
+        Found::Route {
+            route,
+            model,
+            version,
+        } => (route, model, version),
         Found::OtherMethod { allowed } => return Err(Refusal::Method { allowed }),
         Found::Nothing => return Err(Refusal::NotFound("no such path".to_owned())),
     };
@@ -102,7 +112,9 @@ async fn guarded(
         Endpoint::Model => Ok(oip::model(model, &version)),
         Endpoint::ModelReady => Ok(oip::model_ready(&version)),
         Endpoint::Infer => oip::infer(state, asked(state, request, version, start).await?).await,
-        Endpoint::Explain => explain::explain(state, asked(state, request, version, start).await?).await,
+        Endpoint::Explain => {
+            explain::explain(state, asked(state, request, version, start).await?).await
+        }
         Endpoint::Live | Endpoint::Ready | Endpoint::Server | Endpoint::Metrics => {
             Err(Refusal::Internal("the table of routes is wrong"))
         }
@@ -119,9 +131,18 @@ fn without_key(state: &State, endpoint: Endpoint) -> Result<Response, Refusal> {
     }
 }
 
-fn find_version<'a>(name: &str, model: &'a Model, named: Option<&str>) -> Result<&'a Arc<Version>, Refusal> {
+fn find_version<'a>(
+    name: &str,
+    model: &'a Model,
+    named: Option<&str>,
+) -> Result<&'a Arc<Version>, Refusal> {
     let named_or = named.unwrap_or("");
-    let missing = || Refusal::NotFound(format!("no version `{}` of model `{name}`", named_or.escape_debug()));
+    let missing = || {
+        Refusal::NotFound(format!(
+            "no version `{}` of model `{name}`",
+            named_or.escape_debug()
+        ))
+    };
     model.version(named).ok_or_else(missing)
 }
 
@@ -134,19 +155,36 @@ async fn asked(
     let (head, body) = request.into_parts();
     let deadline = start + time_allowed(&head.headers, state.limits.request_time)?;
     let body = body::read(body, &head.headers, &state.limits, &state.bodies).await?;
-    Ok(Asked { version, headers: head.headers, body, deadline })
+    Ok(Asked {
+        version,
+        headers: head.headers,
+        body,
+        deadline,
+    })
 }
 
 fn time_allowed(headers: &HeaderMap, limit: Duration) -> Result<Duration, Refusal> {
-    let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(limit) };
-    let wrong = || Refusal::Malformed(format!("{TIMEOUT_HEADER}: expected a number of milliseconds"));
-    let milliseconds = value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
+    let Some(value) = headers.get(TIMEOUT_HEADER) else {
+        return Ok(limit);
+    };
+    let wrong = || {
+        Refusal::Malformed(format!(
+            "{TIMEOUT_HEADER}: expected a number of milliseconds"
+        ))
+    };
+    let milliseconds = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(wrong)?;
     Ok(Duration::from_millis(milliseconds).min(limit))
 }
 
 fn metrics_text(state: &State) -> Response {
     let mut response = json(state.metrics.text());
     let text = hyper::header::HeaderValue::from_static(metrics::CONTENT_TYPE);
-    response.headers_mut().insert(hyper::header::CONTENT_TYPE, text);
+    response
+        .headers_mut()
+        .insert(hyper::header::CONTENT_TYPE, text);
     response
 }

@@ -34,7 +34,9 @@ impl State {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             bodies: Arc::new(Budget::new(limits.all_bodies_bytes)),
-            explanations: Arc::new(Semaphore::new(limits.explanations.min(Semaphore::MAX_PERMITS))),
+            explanations: Arc::new(Semaphore::new(
+                limits.explanations.min(Semaphore::MAX_PERMITS),
+            )),
             readers: Arc::new(Semaphore::new(cores)),
             guard,
             registry,

@@ -85,20 +85,41 @@ impl Batcher {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(crate) fn start(plan: Plan, limits: BatchLimits, metrics: BatchMetrics) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        plan: Plan,
+        limits: BatchLimits,
+        metrics: BatchMetrics,
+    ) -> std::io::Result<Self> {
         let row_time = time_of_a_row(&plan);
-        let queue = Mutex::new(Queue { jobs: VecDeque::new(), rows: 0, is_open: true });
-        let shared = Arc::new(Shared { plan, limits, metrics, queue, filled: Condvar::new() });
+        let queue = Mutex::new(Queue {
+            jobs: VecDeque::new(),
+            rows: 0,
+            is_open: true,
+        });
+        let shared = Arc::new(Shared {
+            plan,
+            limits,
+            metrics,
+            queue,
+            filled: Condvar::new(),
+        });
         let actor = shared.clone();
-        thread::Builder::new().name("strata-batches".to_owned()).spawn(move || actor.run())?;
+        thread::Builder::new()
+            .name("strata-batches".to_owned())
+            .spawn(move || actor.run())?;
         Ok(Self { shared, row_time })
     }
 
     /// The probabilities of each of `rows`, one row after the other.
     pub(crate) async fn answer(&self, rows: Vec<f32>, deadline: Instant) -> Answer {
+        if deadline <= Instant::now() {
+            return Err(Unanswered::Overdue);
+        }
         let shared = &self.shared;
         let count = shared.count(&rows);
-        let time = self.row_time.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        let time = self
+            .row_time
+            .saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         if time <= shared.limits.inline {
             return SCRATCH.with_borrow_mut(|scratch| shared.compute(&rows, scratch));
         }
@@ -114,7 +135,11 @@ impl Batcher {
 
 impl Shared {
     /// The actor's command to take a job.
-    fn append(&self, rows: Vec<f32>, deadline: Instant) -> Result<oneshot::Receiver<Answer>, Unanswered> {
+    fn append(
+        &self,
+        rows: Vec<f32>,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Answer>, Unanswered> {
         let count = self.count(&rows);
         let (reply, receiver) = oneshot::channel();
         let mut queue = self.lock();
@@ -122,7 +147,11 @@ impl Shared {
             return Err(Unanswered::Full);
         }
         queue.rows += count;
-        queue.jobs.push_back(Job { rows, deadline, reply });
+        queue.jobs.push_back(Job {
+            rows,
+            deadline,
+            reply,
+        });
         self.metrics.queue.set(queue.rows as i64);
         drop(queue);
         self.filled.notify_one();
@@ -141,7 +170,10 @@ impl Shared {
             if !queue.is_open {
                 return None;
             }
-            queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .filled
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -150,7 +182,9 @@ impl Shared {
         let mut input = Vec::new();
         while let Some(batch) = self.next_batch() {
             input.clear();
-            batch.iter().for_each(|job| input.extend_from_slice(&job.rows));
+            batch
+                .iter()
+                .for_each(|job| input.extend_from_slice(&job.rows));
             let answers = self.logits(&input, &mut scratch);
             self.deliver(batch, answers);
         }
@@ -161,7 +195,8 @@ impl Shared {
         for job in batch {
             let answer = match &mut rest {
                 Ok(logits) => {
-                    let (own, others) = logits.split_at(self.count(&job.rows) * self.plan.output_len());
+                    let (own, others) =
+                        logits.split_at(self.count(&job.rows) * self.plan.output_len());
                     *logits = others;
                     self.probabilities(own.to_vec())
                 }
@@ -181,7 +216,9 @@ impl Shared {
         self.metrics.rows.observe(count as f64);
         let mut logits = vec![0.0; count * self.plan.output_len()];
         // A fault in a kernel must cost one batch, not the actor and with it the model.
-        let ran = catch_unwind(AssertUnwindSafe(|| self.plan.run(rows, &mut logits, scratch)));
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            self.plan.run(rows, &mut logits, scratch)
+        }));
         if ran.is_err() {
             *scratch = Scratch::default();
             return Err(Unanswered::Failed);
@@ -190,9 +227,15 @@ impl Shared {
     }
 
     fn probabilities(&self, mut logits: Vec<f32>) -> Answer {
-        logits.chunks_exact_mut(self.plan.output_len()).for_each(softmax);
+        logits
+            .chunks_exact_mut(self.plan.output_len())
+            .for_each(softmax);
         let is_finite = logits.iter().all(|value| value.is_finite());
-        if is_finite { Ok(logits) } else { Err(Unanswered::NotFinite) }
+        if is_finite {
+            Ok(logits)
+        } else {
+            Err(Unanswered::NotFinite)
+        }
     }
 
     fn count(&self, rows: &[f32]) -> usize {
@@ -217,7 +260,9 @@ impl Queue {
                 break;
             }
             self.rows -= rows;
-            let Some(job) = self.jobs.pop_front() else { break };
+            let Some(job) = self.jobs.pop_front() else {
+                break;
+            };
             if is_wanted {
                 taken += rows;
                 batch.push(job);
@@ -256,7 +301,16 @@ mod tests {
 
     fn start(queue_rows: usize, batch_rows: usize, inline: Duration) -> Batcher {
         let metrics = Metrics::new().batches("tiny", 1);
-        Batcher::start(testing::plan(), BatchLimits { queue_rows, batch_rows, inline }, metrics).unwrap()
+        Batcher::start(
+            testing::plan(),
+            BatchLimits {
+                queue_rows,
+                batch_rows,
+                inline,
+            },
+            metrics,
+        )
+        .unwrap()
     }
 
     fn soon() -> Instant {
@@ -290,10 +344,24 @@ mod tests {
     #[test]
     fn a_full_queue_refuses_and_callers_that_left_or_are_late_are_skipped() {
         // No actor, so that jobs stay where they are.
-        let limits = BatchLimits { queue_rows: 4, batch_rows: 2, inline: Duration::ZERO };
-        let queue = Mutex::new(Queue { jobs: VecDeque::new(), rows: 0, is_open: true });
+        let limits = BatchLimits {
+            queue_rows: 4,
+            batch_rows: 2,
+            inline: Duration::ZERO,
+        };
+        let queue = Mutex::new(Queue {
+            jobs: VecDeque::new(),
+            rows: 0,
+            is_open: true,
+        });
         let metrics = Metrics::new().batches("tiny", 1);
-        let shared = Shared { plan: testing::plan(), limits, metrics, queue, filled: Condvar::new() };
+        let shared = Shared {
+            plan: testing::plan(),
+            limits,
+            metrics,
+            queue,
+            filled: Condvar::new(),
+        };
         let row = |seed| testing::rows(seed, 1);
 
         let _waits = shared.append(row(0), soon()).unwrap();
@@ -303,12 +371,19 @@ mod tests {
         assert_eq!(shared.append(row(4), soon()).unwrap_err(), Unanswered::Full);
 
         let batch = shared.next_batch().unwrap();
-        assert_eq!(batch.iter().map(|job| &job.rows).collect::<Vec<_>>(), [&row(0), &row(3)]);
+        assert_eq!(
+            batch.iter().map(|job| &job.rows).collect::<Vec<_>>(),
+            [&row(0), &row(3)]
+        );
         assert_eq!(late.try_recv().unwrap().unwrap_err(), Unanswered::Overdue);
         assert_eq!(shared.lock().rows, 0);
 
         let _large = shared.append(testing::rows(5, 4), soon()).unwrap();
-        assert_eq!(shared.next_batch().unwrap().len(), 1, "a job larger than a batch goes alone");
+        assert_eq!(
+            shared.next_batch().unwrap().len(),
+            1,
+            "a job larger than a batch goes alone"
+        );
         shared.lock().is_open = false;
         assert!(shared.next_batch().is_none());
     }
@@ -318,8 +393,10 @@ mod tests {
         for inline in [Duration::ZERO, Duration::MAX] {
             let batcher = start(64, 64, inline);
             let huge = vec![f32::MAX; testing::ROW];
-            let (huge, good) =
-                tokio::join!(batcher.answer(huge, soon()), batcher.answer(testing::rows(1, 1), soon()));
+            let (huge, good) = tokio::join!(
+                batcher.answer(huge, soon()),
+                batcher.answer(testing::rows(1, 1), soon())
+            );
             assert_eq!(huge, Err(Unanswered::NotFinite));
             assert!(good.is_ok());
         }
@@ -327,8 +404,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_comes_too_late_is_none() {
-        let batcher = start(64, 64, Duration::ZERO);
-        let answer = batcher.answer(testing::rows(1, 1), Instant::now()).await;
-        assert_eq!(answer, Err(Unanswered::Overdue));
+        for inline in [Duration::ZERO, Duration::MAX] {
+            let answer = start(64, 64, inline).answer(testing::rows(1, 1), Instant::now()).await;
+            assert_eq!(answer, Err(Unanswered::Overdue));
+        }
     }
 }

@@ -21,7 +21,9 @@ pub(crate) fn load(options: &ServeOptions, metrics: &Metrics) -> Result<Registry
         registry.add(start(&selector, &package, options, metrics)?);
     }
     if registry.is_empty() {
-        return Err(ServeError::NoModels { store: options.store.clone() });
+        return Err(ServeError::NoModels {
+            store: options.store.clone(),
+        });
     }
     for model in store.models()? {
         for (alias, number) in &model.aliases {
@@ -33,7 +35,11 @@ pub(crate) fn load(options: &ServeOptions, metrics: &Metrics) -> Result<Registry
 
 fn wanted(store: &Store, models: Option<&[Selector]>) -> Result<BTreeSet<(Name, u64)>, ServeError> {
     let all = || -> Result<Vec<Selector>, ServeError> {
-        Ok(store.models()?.into_iter().map(|model| model.name.into()).collect())
+        Ok(store
+            .models()?
+            .into_iter()
+            .map(|model| model.name.into())
+            .collect())
     };
     let selectors = models.map_or_else(all, |models| Ok(models.to_vec()))?;
     let mut wanted = BTreeSet::new();
@@ -41,7 +47,11 @@ fn wanted(store: &Store, models: Option<&[Selector]>) -> Result<BTreeSet<(Name, 
         wanted.insert((selector.name.clone(), store.resolve(&selector)?));
         if selector.pick == Pick::Highest {
             let aliases = store.aliases(&selector.name)?;
-            wanted.extend(aliases.into_values().map(|number| (selector.name.clone(), number)));
+            wanted.extend(
+                aliases
+                    .into_values()
+                    .map(|number| (selector.name.clone(), number)),
+            );
         }
     }
     Ok(wanted)
@@ -53,14 +63,22 @@ fn start(
     options: &ServeOptions,
     metrics: &Metrics,
 ) -> Result<Version, ServeError> {
-    let OpenPackage { manifest, digest, weights, .. } = package;
+    let OpenPackage {
+        manifest,
+        digest,
+        weights,
+        ..
+    } = package;
     let levels = manifest.architecture();
     let shapes = level_shapes(&manifest.preparation.output_shape(), &levels)
         .expect("a manifest that parsed has levels that fit");
     let mut parsed = Vec::with_capacity(levels.len());
     for ((bytes, level), shapes) in weights.iter().zip(&levels).zip(&shapes) {
         let weights = LevelWeights::from_safetensors(bytes, level, shapes);
-        let wrong = |source| ServeError::Weights { selector: selector.clone(), source };
+        let wrong = |source| ServeError::Weights {
+            selector: selector.clone(),
+            source,
+        };
         parsed.push(weights.map_err(wrong)?);
     }
     let limits = BatchLimits {

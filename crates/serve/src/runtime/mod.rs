@@ -2,6 +2,7 @@
 
 mod batcher;
 mod load;
+mod origin;
 mod registry;
 mod version;
 

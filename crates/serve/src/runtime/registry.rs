@@ -32,8 +32,12 @@ impl Registry {
 
     /// Lets callers name a version by an alias; without effect if the version is not served.
     pub(crate) fn add_alias(&mut self, name: &Name, alias: &Name, version: u64) {
-        let Some(model) = self.models.get_mut(name.as_str()) else { return };
-        let Some(version) = model.versions.get(&version).cloned() else { return };
+        let Some(model) = self.models.get_mut(name.as_str()) else {
+            return;
+        };
+        let Some(version) = model.versions.get(&version).cloned() else {
+            return;
+        };
         model.aliases.insert(alias.to_string(), version);
     }
 
@@ -47,7 +51,9 @@ impl Registry {
 
     /// Every served version.
     pub(crate) fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
-        self.models.values().flat_map(|model| model.versions.values())
+        self.models
+            .values()
+            .flat_map(|model| model.versions.values())
     }
 }
 
@@ -56,9 +62,14 @@ impl Model {
     /// the highest.
     pub(crate) fn version(&self, named: Option<&str>) -> Option<&Arc<Version>> {
         match named {
-            None => self.aliases.get(STABLE).or_else(|| self.versions.values().next_back()),
+            None => self
+                .aliases
+                .get(STABLE)
+                .or_else(|| self.versions.values().next_back()),
             // An alias may look like a number: numbers come first, since they never change what they mean.
-            Some(text) => number(text).and_then(|n| self.versions.get(&n)).or_else(|| self.aliases.get(text)),
+            Some(text) => number(text)
+                .and_then(|n| self.versions.get(&n))
+                .or_else(|| self.aliases.get(text)),
         }
     }
 
@@ -70,7 +81,9 @@ impl Model {
 
 /// A version number as addresses have it: decimal, without leading zeros or a sign, so that each has one address.
 fn number(text: &str) -> Option<u64> {
-    text.parse().ok().filter(|_| text.starts_with(|c: char| matches!(c, '1'..='9')))
+    text.parse()
+        .ok()
+        .filter(|_| text.starts_with(|c: char| matches!(c, '1'..='9')))
 }
 
 #[cfg(test)]
@@ -87,7 +100,11 @@ mod tests {
         let name: Name = "tiny".parse().unwrap();
         let alias = |text: &str| text.parse::<Name>().unwrap();
         let check = |registry: &Registry, named: Option<&str>, expected: Option<u64>| {
-            let found = registry.model("tiny").unwrap().version(named).map(|version| version.number);
+            let found = registry
+                .model("tiny")
+                .unwrap()
+                .version(named)
+                .map(|version| version.number);
             assert_eq!(found, expected, "{named:?}");
         };
         check(&registry, None, Some(10));

@@ -5,7 +5,7 @@ use strata_explain::Explainer;
 use strata_nn::{LevelWeights, Plan};
 use strata_spec::{Digest, Manifest, Name, Preparation};
 
-use super::{BatchLimits, Batcher};
+use super::{BatchLimits, Batcher, origin::Origin};
 use crate::metrics::{Metrics, RouteMetrics};
 
 /// One version of a model, ready to answer.
@@ -24,6 +24,7 @@ pub(crate) struct Version {
     pub(crate) preparer: Preparer,
     pub(crate) explainer: Explainer,
     pub(crate) batcher: Batcher,
+    pub(crate) origin: Origin,
     pub(crate) routes: Routes,
 }
 
@@ -47,15 +48,19 @@ impl Version {
         let shape = manifest.preparation.output_shape();
         let levels = manifest.architecture();
         let task = &manifest.final_task().classification;
-        let normalisation: Vec<_> = (0..image.channels).map(|channel| image.normalisation(channel)).collect();
+        let normalisation: Vec<_> = (0..image.channels)
+            .map(|channel| image.normalisation(channel))
+            .collect();
         let (name, number) = (manifest.name.clone(), manifest.version);
         let batches = metrics.batches(name.as_str(), number);
+        let level_names: Vec<_> = levels.iter().map(|level| level.name.to_string()).collect();
         Ok(Self {
+            origin: Origin::new(&name, number, digest, &level_names),
             batcher: Batcher::start(Plan::compile(&shape, &levels, weights), limits, batches)?,
             explainer: Explainer::new(&shape, &normalisation, &levels, weights),
             preparer: Preparer::new(image),
             labels: (0..task.classes).map(|class| task.label(class)).collect(),
-            levels: levels.iter().map(|level| level.name.to_string()).collect(),
+            levels: level_names,
             routes: Routes::new(name.as_str(), number, metrics),
             shape,
             digest,
@@ -73,7 +78,11 @@ impl Version {
 impl Routes {
     fn new(model: &str, version: u64, metrics: &Metrics) -> Self {
         let names = crate::http::ROUTES.iter().map(|route| route.name);
-        Self(names.map(|name| (name, metrics.route(model, version, name))).collect())
+        Self(
+            names
+                .map(|name| (name, metrics.route(model, version, name)))
+                .collect(),
+        )
     }
 
     pub(crate) fn count(&self, route: &str, status: u16, took: Duration) {

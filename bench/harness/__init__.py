@@ -1,0 +1,1 @@
+"""What all works share: building and installing, running and timing, rows of results."""

@@ -1,0 +1,66 @@
+//! What is counted, and how it is printed.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::histogram::Histogram;
+
+/// The outcome of all requests so far.
+pub(crate) struct Tally {
+    latencies: Histogram,
+    errors: u64,
+    error_sample: Option<String>,
+    /// From the start to the last answer.
+    elapsed: Duration,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        Self {
+            latencies: Histogram::new(),
+            errors: 0,
+            error_sample: None,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// A request was answered with 200 after `latency`, when `elapsed` had passed since the start.
+    pub(crate) fn add_answer(&mut self, latency: Duration, elapsed: Duration) {
+        self.latencies.record(latency);
+        self.elapsed = self.elapsed.max(elapsed);
+    }
+
+    /// A request failed; the first failure is kept as the sample.
+    pub(crate) fn add_error(&mut self, error: String) {
+        self.errors += 1;
+        self.error_sample.get_or_insert(error);
+    }
+
+    /// Requests that were answered with 200.
+    pub(crate) fn answered(&self) -> u64 {
+        self.latencies.total()
+    }
+
+    /// The printed object. `requests` and the rate count answers with 200 alone, `errors` all others; latencies are in
+    /// milliseconds, and null when nothing was answered.
+    pub(crate) fn to_json(&self) -> Value {
+        let seconds = self.elapsed.as_secs_f64();
+        let rate = if seconds > 0.0 { self.answered() as f64 / seconds } else { 0.0 };
+        let milliseconds = |value: Option<Duration>| value.map(|value| value.as_secs_f64() * 1e3);
+        json!({
+            "requests": self.answered(),
+            "errors": self.errors,
+            "error_sample": self.error_sample,
+            "seconds": seconds,
+            "requests_per_second": rate,
+            "latency_ms": {
+                "min": milliseconds(self.latencies.min()),
+                "p50": milliseconds(self.latencies.quantile(0.5)),
+                "p90": milliseconds(self.latencies.quantile(0.9)),
+                "p99": milliseconds(self.latencies.quantile(0.99)),
+                "max": milliseconds(self.latencies.max()),
+            },
+        })
+    }
+}

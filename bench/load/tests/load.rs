@@ -1,0 +1,144 @@
+//! The command against a small server.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output};
+use std::thread;
+
+use serde_json::Value;
+
+const BODY: &str = r#"{"inputs":[1,2,3]}"#;
+
+/// Serves requests with what `answer` makes of a request's head and number on its connection, until the test ends. An
+/// empty answer closes the connection.
+fn serve(answer: fn(&str, usize) -> String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || connection(stream, answer));
+        }
+    });
+    address
+}
+
+fn connection(stream: TcpStream, answer: fn(&str, usize) -> String) -> std::io::Result<()> {
+    let mut writer = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    for number in 0.. {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head)? == 0 {
+                return Ok(());
+            }
+        }
+        let mut body = vec![0; BODY.len()];
+        reader.read_exact(&mut body)?;
+        assert_eq!(body, BODY.as_bytes());
+        let bytes = answer(&head, number);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        writer.write_all(bytes.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn load(address: SocketAddr, arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let body = folder.path().join("body.json");
+    std::fs::write(&body, BODY).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strata-load"));
+    command.arg("--url").arg(format!("http://{address}/infer")).arg("--body").arg(body);
+    command.args(arguments).output().unwrap()
+}
+
+fn printed(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn ok(_: &str, _: usize) -> String {
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_owned()
+}
+
+#[test]
+fn it_stops_after_the_number_of_requests() {
+    let output = load(serve(ok), &["--connections", "4", "--requests", "100"]);
+    let found = printed(&output);
+    assert!(output.status.success());
+    assert_eq!((&found["requests"], &found["errors"]), (&100.into(), &0.into()), "{found}");
+    assert_eq!(found["error_sample"], Value::Null);
+    let figure = |value: &Value| value.as_f64().unwrap();
+    let rate = figure(&found["requests"]) / figure(&found["seconds"]);
+    assert!((figure(&found["requests_per_second"]) - rate).abs() < rate * 1e-9);
+    let order = ["min", "p50", "p90", "p99", "max"].map(|key| figure(&found["latency_ms"][key]));
+    assert!(order[0] > 0.0 && order.is_sorted(), "{order:?}");
+}
+
+#[test]
+fn it_stops_after_the_time() {
+    let found = printed(&load(serve(ok), &["--connections", "2", "--seconds", "0.3"]));
+    let seconds = found["seconds"].as_f64().unwrap();
+    assert!((0.2..3.0).contains(&seconds), "{found}");
+    assert_eq!(found["errors"], 0);
+}
+
+#[test]
+fn chunked_answers_count() {
+    let address = serve(|_, _| {
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_owned()
+    });
+    assert_eq!(printed(&load(address, &["--requests", "10"]))["requests"], 10);
+}
+
+#[test]
+fn headers_are_sent() {
+    let address = serve(|head, _| {
+        let status = if head.contains("\r\nAuthorization: Bearer k\r\n") { 200 } else { 401 };
+        format!("HTTP/1.1 {status} X\r\nContent-Length: 9\r\n\r\nwho's it?")
+    });
+    let with = load(address, &["--requests", "3", "--header", "Authorization: Bearer k"]);
+    assert_eq!(printed(&with)["requests"], 3);
+    let without = load(address, &["--requests", "3"]);
+    let found = printed(&without);
+    assert!(!without.status.success());
+    assert_eq!((&found["requests"], &found["errors"]), (&0.into(), &3.into()));
+    assert_eq!(found["error_sample"], "status 401: who's it?");
+    assert_eq!(found["latency_ms"]["p50"], Value::Null);
+}
+
+#[test]
+fn a_closed_connection_is_an_error_and_is_opened_again() {
+    // The third request of every connection is not answered.
+    let address = serve(|head, number| if number == 2 { String::new() } else { ok(head, number) });
+    let found = printed(&load(address, &["--requests", "9"]));
+    assert_eq!((&found["requests"], &found["errors"]), (&6.into(), &3.into()), "{found}");
+    let sample = found["error_sample"].as_str().unwrap();
+    assert!(sample.contains("closed") || sample.contains("cannot receive"), "{sample}");
+}
+
+#[test]
+fn a_connection_that_the_server_ends_politely_is_no_error() {
+    let address = serve(|_, _| {
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_owned()
+    });
+    let found = printed(&load(address, &["--requests", "5"]));
+    assert_eq!((&found["requests"], &found["errors"]), (&5.into(), &0.into()), "{found}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let output = load(address, &["--requests", "2"]);
+    assert!(!output.status.success());
+    assert!(printed(&output)["error_sample"].as_str().unwrap().starts_with("cannot connect"));
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let address = serve(ok);
+    assert_eq!(load(address, &["--connections", "0"]).status.code(), Some(2));
+    assert_eq!(load(address, &["--speed", "1"]).status.code(), Some(2));
+}

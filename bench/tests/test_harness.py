@@ -1,0 +1,102 @@
+"""Tests of the parts that all works share: `python3 -m unittest discover -s bench/tests -t bench`."""
+
+import os
+import sys
+import time
+import unittest
+
+from harness import process, server
+from harness.errors import BenchError
+from harness.row import best, others, row, rounded
+
+PYTHON = sys.executable
+
+
+class Rows(unittest.TestCase):
+    def test_a_ratio_says_how_many_times_better_ours_is(self):
+        faster = row("w", "s", [1.0, 2.0, 9.0], [8.0, 4.0, 9.0], "peer")
+        self.assertEqual((faster["ours"], faster["peer"], faster["ratio"]), (2, 8, 4))
+        self.assertEqual((faster["ours_spread"], faster["peer_spread"]), ([1, 9], [4, 9]))
+        self.assertEqual(faster["runs"], 3)
+        more = row("w", "1/s", [10.0], [40.0], "peer", higher_is_better=True)
+        self.assertEqual(more["ratio"], 0.25)
+
+    def test_the_best_peer_is_compared_and_the_others_are_noted(self):
+        peers = {"a": [1.0], "b": [3.0], "c": [2.0]}
+        self.assertEqual(best(peers), "a")
+        self.assertEqual(best(peers, higher_is_better=True), "b")
+        self.assertEqual(others(peers, "b", "ms"), "a: 1.0 ms; c: 2.0 ms")
+
+    def test_numbers_have_four_digits(self):
+        self.assertEqual([rounded(1234.56), rounded(0.0012345)], [1235, 0.001234])
+
+
+class Processes(unittest.TestCase):
+    def test_time_memory_and_output_are_those_of_the_process(self):
+        program = "import time; x = b'1' * (100 << 20); time.sleep(0.2); print('a\\n{\"b\": 1}')"
+        finished = process.run([PYTHON, "-c", program])
+        self.assertGreater(finished.seconds, 0.2)
+        self.assertTrue(100 < finished.peak_mib < 200, finished.peak_mib)
+        self.assertEqual(finished.last_json(), {"b": 1})
+
+    def test_a_failure_says_what_was_written(self):
+        with self.assertRaisesRegex(BenchError, "(?s)ended with 3.*no luck"):
+            process.run([PYTHON, "-c", "import sys; print('no luck', file=sys.stderr); sys.exit(3)"])
+        with self.assertRaisesRegex(BenchError, "expected a JSON object"):
+            process.run([PYTHON, "-c", "print('fine')"]).last_json()
+
+    def test_programs_take_turns(self):
+        seen = []
+        programs = {name: lambda number, name=name: seen.append(name) or number for name in "ab"}
+        found = process.rounds(2, programs, lambda _: None)
+        self.assertEqual((seen, found), (list("abab"), {"a": [1, 2], "b": [1, 2]}))
+
+
+class Servers(unittest.TestCase):
+    # Answers anything, with a second process that would outlive it.
+    PROGRAM = """
+import http.server, subprocess, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(str(child.pid).encode())
+    def log_message(self, *_): pass
+child = subprocess.Popen(["sleep", "600"])
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+    def command(self, port):
+        return [PYTHON, "-c", self.PROGRAM, port]
+
+    def test_a_server_and_its_processes_are_gone_after_a_failure(self):
+        with self.assertRaises(ZeroDivisionError):
+            with server.serving(self.command, lambda port: server.request(port, "GET", "/")) as port:
+                status, body = server.request(port, "GET", "/")
+                raise ZeroDivisionError
+        self.assertEqual(status, 200)
+        self.assertIsNone(server.request(port, "GET", "/"))
+        self.assertTrue(gone(int(body)))
+
+    def test_a_server_that_does_not_start_says_why(self):
+        program = "import sys; sys.exit('no model')"
+        with self.assertRaisesRegex(BenchError, "(?s)while it started.*no model"):
+            with server.serving(lambda _: [PYTHON, "-c", program], lambda _: False):
+                pass
+
+
+def gone(pid):
+    """Whether the process ends within a second; a zombie has ended."""
+    for _ in range(20):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] == "Z":
+                    return True
+        except OSError:
+            return not os.path.exists(f"/proc/{pid}")
+        time.sleep(0.05)
+    return False
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,256 @@
+//! Where keys are found: the environment, or files in a folder.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use etcetera::BaseStrategy;
+use zeroize::Zeroizing;
+
+use crate::{
+    access::Access,
+    error::{PackageError, io_error},
+    files,
+    identity::{
+        AGE_KEY, AGE_KEY_VARIABLE, FOLDER_VARIABLE, Identity, SIGNING_KEY, SIGNING_KEY_VARIABLE,
+        SIGNING_PUBLIC,
+    },
+    key_files,
+    keys::{KeyError, Opener, Signer, Verifier},
+};
+
+/// More than any key takes.
+const MAX_KEY_BYTES: u64 = 64 << 10;
+
+/// Where keys come from. Tests give an environment of their own, since a process has only one.
+pub(crate) struct Source<'a> {
+    /// The folder if one is given. The default one is looked for only when a file is needed: with both
+    /// keys in the environment no home folder is.
+    pub(crate) given: Option<&'a Path>,
+    pub(crate) variable: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+impl Source<'_> {
+    fn path(&self, file: &str) -> Result<PathBuf, PackageError> {
+        let folder = self.given.map_or_else(
+            || default_folder(self.variable),
+            |folder| Ok(folder.to_owned()),
+        )?;
+        Ok(folder.join(file))
+    }
+
+    /// The text of a key that must be there.
+    fn require(&self, variable: &str, file: &str) -> Result<KeyText, PackageError> {
+        match self.secret(variable, file)? {
+            Some(found) => Ok(found),
+            None => Err(PackageError::NoIdentity {
+                path: self.path(file)?,
+            }),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Result<Identity, PackageError> {
+        let (origin, text) = self.require(AGE_KEY_VARIABLE, AGE_KEY)?;
+        let opener = Opener::parse(&text).map_err(|error| key_error(origin, error))?;
+        let (origin, text) = self.require(SIGNING_KEY_VARIABLE, SIGNING_KEY)?;
+        let signer = Signer::parse(&text).map_err(|error| key_error(origin, error))?;
+        Ok(Identity::new(opener, signer))
+    }
+
+    pub(crate) fn access(&self) -> Result<Access, PackageError> {
+        Ok(Access {
+            verifier: self.verifier()?,
+            opener: self.opener()?,
+            ..Access::default()
+        })
+    }
+
+    fn opener(&self) -> Result<Option<Opener>, PackageError> {
+        let Some((origin, text)) = self.secret(AGE_KEY_VARIABLE, AGE_KEY)? else {
+            return Ok(None);
+        };
+        Opener::parse(&text)
+            .map(Some)
+            .map_err(|error| key_error(origin, error))
+    }
+
+    fn verifier(&self) -> Result<Option<Verifier>, PackageError> {
+        let (origin, text) = match self.variable_text(SIGNING_KEY_VARIABLE)? {
+            Some(found) => found,
+            None => match self.public(SIGNING_PUBLIC)? {
+                Some(found) => found,
+                None => match self.secret_file(SIGNING_KEY)? {
+                    Some(found) => found,
+                    None => return Ok(None),
+                },
+            },
+        };
+        let verifier = if text.contains("PRIVATE KEY") {
+            Signer::parse(&text).map(|signer| signer.verifier())
+        } else {
+            Verifier::parse(&text)
+        };
+        verifier.map(Some).map_err(|error| key_error(origin, error))
+    }
+
+    fn secret(&self, variable: &str, file: &str) -> Result<Option<KeyText>, PackageError> {
+        match self.variable_text(variable)? {
+            Some(found) => Ok(Some(found)),
+            None => self.secret_file(file),
+        }
+    }
+
+    fn variable_text(&self, name: &str) -> Result<Option<KeyText>, PackageError> {
+        let Some(value) = (self.variable)(name).filter(|value| !value.is_empty()) else {
+            return Ok(None);
+        };
+        let text = value
+            .into_string()
+            .map_err(|_| key_error(name, KeyError("not text")))?;
+        Ok(Some((name.to_owned(), Zeroizing::new(text))))
+    }
+
+    fn secret_file(&self, name: &str) -> Result<Option<KeyText>, PackageError> {
+        let path = self.path(name)?;
+        let Some(file) = open_if_there(&path)? else {
+            return Ok(None);
+        };
+        key_files::refuse_if_open_to_others(&file, &path)?;
+        read_text(file, &path).map(Some)
+    }
+
+    fn public(&self, name: &str) -> Result<Option<KeyText>, PackageError> {
+        let path = self.path(name)?;
+        open_if_there(&path)?
+            .map(|file| read_text(file, &path))
+            .transpose()
+    }
+}
+
+/// Where a key's text comes from, and the text.
+type KeyText = (String, Zeroizing<String>);
+
+pub(crate) fn key_error(origin: impl std::fmt::Display, error: KeyError) -> PackageError {
+    PackageError::Key {
+        origin: origin.to_string(),
+        problem: error.0,
+    }
+}
+
+pub(crate) fn default_folder(
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<PathBuf, PackageError> {
+    if let Some(folder) = variable(FOLDER_VARIABLE).filter(|folder| !folder.is_empty()) {
+        return Ok(folder.into());
+    }
+    let folders = etcetera::choose_base_strategy().map_err(|_| {
+        key_error(
+            FOLDER_VARIABLE,
+            KeyError("not set, and there is no home folder to look in"),
+        )
+    })?;
+    Ok(folders.config_dir().join("strata").join("identity"))
+}
+
+fn open_if_there(path: &Path) -> Result<Option<File>, PackageError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("read", path)(error)),
+    }
+}
+
+fn read_text(file: File, path: &Path) -> Result<KeyText, PackageError> {
+    let bytes = Zeroizing::new(files::read_open_file(file, path, MAX_KEY_BYTES)?);
+    let origin = path.display().to_string();
+    match str::from_utf8(&bytes) {
+        Ok(text) => Ok((origin, Zeroizing::new(text.to_owned()))),
+        Err(_) => Err(key_error(origin, KeyError("not text"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn with_variables(folder: &Path, variables: &[(&str, &str)], check: impl Fn(&Source<'_>)) {
+        let variable = |name: &str| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| OsString::from(value))
+        };
+        check(&Source {
+            given: Some(folder),
+            variable: &variable,
+        });
+    }
+
+    #[test]
+    fn keys_in_the_environment_win_over_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let [in_folder, elsewhere] =
+            ["a", "b"].map(|name| Identity::init(&folder.path().join(name)).unwrap());
+        let path = folder.path().join("a");
+        with_variables(&path, &[], |source| {
+            let identity = source.identity().unwrap();
+            assert_eq!(identity.recipient(), in_folder.recipient());
+            assert_eq!(identity.verifier(), in_folder.verifier());
+        });
+        let age_key = elsewhere.opener().to_file("now");
+        let signing_key = elsewhere.signer().to_pem().unwrap();
+        with_variables(&path, &[(AGE_KEY_VARIABLE, &age_key)], |source| {
+            let identity = source.identity().unwrap();
+            assert_eq!(identity.recipient(), elsewhere.recipient());
+            assert_eq!(identity.verifier(), in_folder.verifier());
+        });
+        for key in [signing_key.as_str(), elsewhere.verifier().to_pem()] {
+            with_variables(&path, &[(SIGNING_KEY_VARIABLE, key)], |source| {
+                let access = source.access().unwrap();
+                assert_eq!(access.verifier, Some(elsewhere.verifier()));
+            });
+        }
+        with_variables(&path, &[(SIGNING_KEY_VARIABLE, "nonsense")], |source| {
+            let error = source.identity().unwrap_err().to_string();
+            assert_eq!(
+                error,
+                "STRATA_SIGNING_KEY: not a P-256 signing key in PKCS#8 PEM (BEGIN PRIVATE KEY)"
+            );
+        });
+    }
+
+    #[test]
+    fn the_folder_can_come_from_the_environment() {
+        let variable =
+            |name: &str| (name == FOLDER_VARIABLE).then(|| OsString::from("/some/where"));
+        assert_eq!(default_folder(&variable).unwrap(), Path::new("/some/where"));
+    }
+
+    #[test]
+    fn opening_needs_no_secret_signing_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = Identity::init(folder.path()).unwrap();
+        fs::remove_file(folder.path().join(SIGNING_KEY)).unwrap();
+        with_variables(folder.path(), &[], |source| {
+            let access = source.access().unwrap();
+            assert_eq!(access.verifier, Some(identity.verifier()));
+            assert!(access.opener.is_some() && !access.allow_unsigned && !access.allow_unsealed);
+            let error = source.identity().unwrap_err().to_string();
+            assert!(
+                error.ends_with(
+                    "signing.key: missing: make an identity with `strata identity init`"
+                ),
+                "{error}"
+            );
+        });
+        with_variables(&folder.path().join("none"), &[], |source| {
+            let access = source.access().unwrap();
+            assert!(access.verifier.is_none() && access.opener.is_none());
+        });
+    }
+}

@@ -1,0 +1,270 @@
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
+
+/// The elements of a tensor in JSON, flat or nested, read straight into a vector.
+///
+/// Which type they should have is checked later: in JSON, `datatype` may come after `data`.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Data {
+    pub(crate) elements: Elements,
+    /// How many elements or lists there are at each depth; one number if `data` is flat.
+    pub(crate) shape: Vec<usize>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Elements {
+    /// Finite. Integers up to 2^24 are exact.
+    Numbers(Vec<f32>),
+    Texts(Vec<String>),
+}
+
+/// Batch, channels, height, width, and as many more.
+const DEEPEST: usize = 8;
+
+impl Default for Elements {
+    fn default() -> Self {
+        Self::Numbers(Vec::new())
+    }
+}
+
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut reader = Reader::default();
+        deserializer.deserialize_seq(List {
+            reader: &mut reader,
+            depth: 0,
+        })?;
+        reader.finish()
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    numbers: Vec<f32>,
+    texts: Vec<String>,
+    shape: Vec<usize>,
+    /// Depth of the elements, once there is one: they are all at the same.
+    depth: Option<usize>,
+}
+
+impl Reader {
+    fn push<E: Error>(&mut self, depth: usize, value: f64) -> Result<(), E> {
+        self.expect_depth(depth)?;
+        self.numbers.push(value as f32);
+        Ok(())
+    }
+
+    fn expect_depth<E: Error>(&mut self, depth: usize) -> Result<(), E> {
+        match self.depth {
+            Some(known) if known == depth => Ok(()),
+            Some(_) => Err(E::custom("data: lists and elements are mixed")),
+            None => {
+                self.depth = Some(depth);
+                Ok(())
+            }
+        }
+    }
+
+    /// A list at `depth` has ended.
+    fn end<E: Error>(&mut self, depth: usize, count: usize) -> Result<(), E> {
+        if self.shape.len() <= depth {
+            // An inner list ends before the outer one, so deeper places are set already, or there are none.
+            self.shape.resize(depth + 1, usize::MAX);
+        }
+        match self.shape[depth] {
+            known if known == count => Ok(()),
+            usize::MAX => {
+                self.shape[depth] = count;
+                Ok(())
+            }
+            known => Err(E::custom(format_args!(
+                "data: lists of {known} and of {count} elements at the same depth"
+            ))),
+        }
+    }
+
+    fn finish<E: Error>(self) -> Result<Data, E> {
+        let Self {
+            numbers,
+            texts,
+            shape,
+            ..
+        } = self;
+        let elements = match (numbers.is_empty(), texts.is_empty()) {
+            (false, false) => return Err(E::custom("data: numbers and texts are mixed")),
+            (true, false) => Elements::Texts(texts),
+            _ if numbers.iter().all(|number| number.is_finite()) => Elements::Numbers(numbers),
+            _ => return Err(E::custom("data: a number is out of the range of FP32")),
+        };
+        Ok(Data { elements, shape })
+    }
+}
+
+struct List<'a> {
+    reader: &'a mut Reader,
+    depth: usize,
+}
+
+impl<'de> Visitor<'de> for List<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of numbers or texts")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Self { reader, depth } = self;
+        if depth == DEEPEST {
+            return Err(A::Error::custom(format_args!(
+                "data: lists nested deeper than {DEEPEST}"
+            )));
+        }
+        let mut count = 0;
+        while list.next_element_seed(Element { reader, depth })?.is_some() {
+            count += 1;
+        }
+        reader.end(depth, count)
+    }
+}
+
+/// A number, a text or a list in a list at `depth`.
+struct Element<'a> {
+    reader: &'a mut Reader,
+    depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Element<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Element<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, a text or a list")
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        self.reader.push(self.depth, value)
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        self.reader.push(self.depth, value as f64)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        self.reader.push(self.depth, value as f64)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        self.visit_string(value.to_owned())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<(), E> {
+        self.reader.expect_depth(self.depth)?;
+        self.reader.texts.push(value);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
+        List {
+            reader: self.reader,
+            depth: self.depth + 1,
+        }
+        .visit_seq(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str, elements: Elements, shape: &[usize]) {
+        let expected = Data {
+            elements,
+            shape: shape.to_vec(),
+        };
+        assert_eq!(
+            serde_json::from_str::<Data>(json).unwrap(),
+            expected,
+            "{json}"
+        );
+    }
+
+    fn check_error(json: &str, expected: &str) {
+        let error = serde_json::from_str::<Data>(json).unwrap_err().to_string();
+        assert!(error.contains(expected), "{json}: {error}");
+    }
+
+    fn numbers(numbers: &[f32]) -> Elements {
+        Elements::Numbers(numbers.to_vec())
+    }
+
+    #[test]
+    fn flat_and_nested_data_is_read() {
+        check("[]", numbers(&[]), &[0]);
+        check(
+            "[1, -2, 0.5, 1e-3, 3E2]",
+            numbers(&[1.0, -2.0, 0.5, 1e-3, 300.0]),
+            &[5],
+        );
+        check(
+            "[[1, 2, 3], [4, 5, 6]]",
+            numbers(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+            &[2, 3],
+        );
+        check("[[[1]], [[2]]]", numbers(&[1.0, 2.0]), &[2, 1, 1]);
+        check(
+            r#"["a", "\n"]"#,
+            Elements::Texts(vec!["a".to_owned(), "\n".to_owned()]),
+            &[2],
+        );
+        check("[[], []]", numbers(&[]), &[2, 0]);
+    }
+
+    #[test]
+    fn numbers_are_the_nearest_ones() {
+        for text in [
+            "0.1",
+            "0.123456789",
+            "3.4028234e38",
+            "1e-45",
+            "16777217",
+            "0.30000001192092896",
+        ] {
+            check(
+                &format!("[{text}]"),
+                numbers(&[text.parse().unwrap()]),
+                &[1],
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_tensor_is_refused() {
+        check_error("5", "expected a list of numbers or texts");
+        check_error("[1, null]", "expected a number, a text or a list");
+        check_error("[true]", "expected a number, a text or a list");
+        check_error("[{}]", "expected a number, a text or a list");
+        check_error("[NaN]", "expected value");
+        check_error("[Infinity]", "expected value");
+        check_error("[1e39]", "out of the range of FP32");
+        check_error("[-1e39]", "out of the range of FP32");
+        check_error("[1e999]", "number out of range");
+        check_error("[1, [2]]", "mixed");
+        check_error("[[1], 2]", "mixed");
+        check_error("[1, \"2\"]", "mixed");
+        check_error(
+            "[[1, 2], [3]]",
+            "lists of 2 and of 1 elements at the same depth",
+        );
+        check_error("[[[[[[[[[1]]]]]]]]]", "nested deeper than 8");
+        check_error("[1, 2", "EOF");
+        check_error("[1 2]", "expected `,` or `]`");
+    }
+}

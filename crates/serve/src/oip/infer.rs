@@ -1,0 +1,133 @@
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hyper::header::HeaderValue;
+use tokio::time::timeout_at;
+
+use super::{
+    HEADER_LENGTH, answer,
+    question::{Question, RowLimits, Source},
+};
+use crate::http::{Asked, Refusal, Response, State, json};
+
+/// What is read where it arrives. More goes to another thread, so that other connections do not wait for it.
+const READ_INLINE_BYTES: usize = 256 << 10;
+/// Bytes of pixels that are prepared where they arrive.
+const PREPARE_INLINE_BYTES: usize = 16 << 10;
+
+/// `POST …/infer`
+pub(crate) async fn infer(state: &State, asked: Asked) -> Result<Response, Refusal> {
+    let Read {
+        question,
+        rows,
+        deadline,
+    } = read(state, &asked).await?;
+    let version = &asked.version;
+    let probabilities = version.batcher.answer(rows, deadline).await?;
+    let body = answer::write(
+        version,
+        question.id.as_deref(),
+        &probabilities,
+        &question.outputs,
+    );
+    let mut response = json(body.bytes);
+    if let Some(length) = body.json {
+        let headers = response.headers_mut();
+        headers.insert(HEADER_LENGTH, HeaderValue::from(length));
+        headers.insert(
+            hyper::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/octet-stream"),
+        );
+    }
+    Ok(response)
+}
+
+/// A question and its prepared rows.
+pub(crate) struct Read {
+    pub(crate) question: Question,
+    pub(crate) rows: Vec<f32>,
+    /// The request's, or the one that its `timeout` asks for if that is sooner.
+    pub(crate) deadline: Instant,
+}
+
+/// Reads a body and prepares its rows.
+pub(crate) async fn read(state: &State, asked: &Asked) -> Result<Read, Refusal> {
+    let start = Instant::now();
+    let header = header_length(asked)?;
+    // Four times the body covers FP32 in JSON and UINT8 at the network's own size.
+    let limits = RowLimits {
+        rows: state.limits.queue_rows,
+        bytes: state.limits.body_bytes.saturating_mul(4),
+    };
+    let (body, version) = (asked.body.bytes.clone(), asked.version.clone());
+    let parse = move || Question::read(&body, header, &version, limits);
+    let mut question = if asked.body.bytes.len() <= READ_INLINE_BYTES {
+        parse()?
+    } else {
+        elsewhere(state, asked.deadline, parse).await?
+    };
+
+    let wanted = question
+        .parameters
+        .timeout
+        .filter(|&microseconds| microseconds > 0);
+    let wanted =
+        wanted.and_then(|microseconds| start.checked_add(Duration::from_micros(microseconds)));
+    let deadline = wanted.map_or(asked.deadline, |wanted| wanted.min(asked.deadline));
+    let source = std::mem::replace(&mut question.source, Source::Prepared(Vec::new()));
+    let is_quick = match &source {
+        Source::Prepared(_) => true,
+        Source::Pixels { bytes, .. } => bytes.len() <= PREPARE_INLINE_BYTES,
+        // A small file may hold a large image.
+        Source::Encoded(_) => false,
+    };
+    let version = asked.version.clone();
+    let prepare = move || source.prepare(&version);
+    let rows = if is_quick {
+        prepare()?
+    } else {
+        elsewhere(state, deadline, prepare).await?
+    };
+    Ok(Read {
+        question,
+        rows,
+        deadline,
+    })
+}
+
+fn header_length(asked: &Asked) -> Result<Option<usize>, Refusal> {
+    let Some(value) = asked.headers.get(HEADER_LENGTH) else {
+        return Ok(None);
+    };
+    let wrong = || Refusal::Malformed(format!("{HEADER_LENGTH}: expected a number of bytes"));
+    value
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .map(Some)
+        .ok_or_else(wrong)
+}
+
+/// Computes on a thread of its own, one for each core at a time.
+async fn elsewhere<T: Send + 'static>(
+    state: &State,
+    deadline: Instant,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let done = async {
+        let slot = Arc::clone(&state.readers).acquire_owned().await;
+        let slot = slot.map_err(|_| Refusal::Internal("the server is stopping"))?;
+        let work = tokio::task::spawn_blocking(move || {
+            // Held by the work, not by who waits for it: the caller may leave while it goes on.
+            let _slot = slot;
+            work()
+        });
+        work.await
+            .unwrap_or(Err(Refusal::Internal("the request could not be read")))
+    };
+    timeout_at(deadline.into(), done)
+        .await
+        .unwrap_or(Err(Refusal::Overdue))
+}

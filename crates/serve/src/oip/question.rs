@@ -1,0 +1,423 @@
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+
+use super::{
+    INPUT,
+    answer::Output,
+    data::{Data, Elements},
+    request::{InferRequest, InputTensor, RequestParameters, RequestedOutput},
+};
+use crate::{http::Refusal, runtime::Version};
+
+/// A request that was read and fits the model.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) id: Option<String>,
+    pub(crate) parameters: RequestParameters,
+    pub(crate) outputs: Vec<WantedOutput>,
+    pub(crate) count: usize,
+    pub(crate) source: Source,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WantedOutput {
+    pub(crate) output: Output,
+    pub(crate) is_binary: bool,
+}
+
+/// What the rows are made of.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// They are there.
+    Prepared(Vec<f32>),
+    /// Pictures of one size, one after the other.
+    Pixels {
+        height: usize,
+        width: usize,
+        channels: usize,
+        bytes: Bytes,
+    },
+    /// Image files.
+    Encoded(Vec<Bytes>),
+}
+
+/// Bounds on the rows of one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowLimits {
+    pub(crate) rows: usize,
+    /// Of all prepared rows: small images must not become gigabytes of large rows.
+    pub(crate) bytes: usize,
+}
+
+impl Question {
+    /// Reads a body: JSON, with binary tensors after its first `header` bytes if that is given.
+    pub(crate) fn read(
+        body: &Bytes,
+        header: Option<usize>,
+        version: &Version,
+        limits: RowLimits,
+    ) -> Result<Self, Refusal> {
+        let (json, binary) = match header {
+            None => (&body[..], Bytes::new()),
+            Some(length) if length <= body.len() => (&body[..length], body.slice(length..)),
+            Some(length) => {
+                return wrong(format!(
+                    "the JSON has {length} bytes by its header, but the body has {}",
+                    body.len()
+                ));
+            }
+        };
+        let request: InferRequest = serde_json::from_slice(json)
+            .map_err(|error| Refusal::Malformed(format!("the request's JSON: {error}")))?;
+        let InferRequest {
+            id,
+            parameters,
+            inputs,
+            outputs,
+        } = request;
+        let parameters = parameters.unwrap_or_default();
+        let outputs = wanted_outputs(outputs, parameters.binary_data_output.unwrap_or(false))?;
+        let input = only_input(inputs)?;
+        let count = rows(&input, limits, version)?;
+        let source = match input.datatype.as_str() {
+            "FP32" => prepared(input, binary, count, version)?,
+            "UINT8" => pixels(input, binary)?,
+            "BYTES" => encoded(input, binary, count)?,
+            other => {
+                let other = other.escape_debug();
+                return wrong(format!(
+                    "input `{INPUT}`: expected datatype FP32, UINT8 or BYTES, found `{other}`"
+                ));
+            }
+        };
+        Ok(Self {
+            id,
+            parameters,
+            outputs,
+            count,
+            source,
+        })
+    }
+}
+
+impl Source {
+    /// The prepared rows.
+    pub(crate) fn prepare(self, version: &Version) -> Result<Vec<f32>, Refusal> {
+        let preparer = &version.preparer;
+        let mut rows = Vec::new();
+        match self {
+            Self::Prepared(prepared) => return Ok(prepared),
+            Self::Pixels {
+                height,
+                width,
+                channels,
+                bytes,
+            } => {
+                // Not zero: shapes without elements were refused.
+                for picture in bytes.chunks(height * width * channels) {
+                    let row = preparer.pixels(height, width, channels, picture);
+                    rows.extend(row.map_err(|error| {
+                        Refusal::Malformed(format!("input `{INPUT}`: {error}"))
+                    })?);
+                }
+            }
+            Self::Encoded(files) => {
+                for (index, file) in files.iter().enumerate() {
+                    let row = preparer.request(file).map_err(|error| {
+                        Refusal::Malformed(format!("input `{INPUT}`: row {index}: {error}"))
+                    })?;
+                    rows.extend(row);
+                }
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn wrong<T>(problem: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::Malformed(problem.into()))
+}
+
+fn wanted_outputs(
+    asked: Option<Vec<RequestedOutput>>,
+    binary: bool,
+) -> Result<Vec<WantedOutput>, Refusal> {
+    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
+        return Ok(Output::ALL
+            .map(|output| WantedOutput {
+                output,
+                is_binary: binary,
+            })
+            .to_vec());
+    };
+    let mut wanted: Vec<WantedOutput> = Vec::with_capacity(asked.len());
+    for RequestedOutput { name, parameters } in asked {
+        let Some(output) = Output::ALL.into_iter().find(|output| output.name() == name) else {
+            let name = name.escape_debug();
+            return wrong(format!(
+                "no output `{name}`: expected probabilities, label or class"
+            ));
+        };
+        if wanted.iter().any(|other| other.output == output) {
+            return wrong(format!("output `{name}` is asked for twice"));
+        }
+        let parameters = parameters.as_ref();
+        if parameters
+            .is_some_and(|p| p.classification.is_some() || p.shared_memory_region.is_some())
+        {
+            return wrong(format!(
+                "output `{name}`: classification and shared memory are not supported"
+            ));
+        }
+        let is_binary = parameters.and_then(|p| p.binary_data).unwrap_or(binary);
+        wanted.push(WantedOutput { output, is_binary });
+    }
+    Ok(wanted)
+}
+
+fn only_input(inputs: Vec<InputTensor>) -> Result<InputTensor, Refusal> {
+    let count = inputs.len();
+    let (Some(input), 1) = (inputs.into_iter().next(), count) else {
+        return wrong(format!("expected one input, `{INPUT}`, found {count}"));
+    };
+    if input.name != INPUT {
+        return wrong(format!(
+            "no input `{}`: expected `{INPUT}`",
+            input.name.escape_debug()
+        ));
+    }
+    if input
+        .parameters
+        .as_ref()
+        .is_some_and(|p| p.shared_memory_region.is_some())
+    {
+        return wrong(format!("input `{INPUT}`: shared memory is not supported"));
+    }
+    Ok(input)
+}
+
+/// The number of rows; one at least.
+fn rows(input: &InputTensor, limits: RowLimits, version: &Version) -> Result<usize, Refusal> {
+    let count = input.shape.first().copied().unwrap_or(0);
+    if count == 0 || elements(input)? == 0 {
+        return wrong(format!(
+            "input `{INPUT}`: shape {:?} holds nothing",
+            input.shape
+        ));
+    }
+    if count > limits.rows {
+        return Err(Refusal::TooLarge {
+            what: "rows",
+            limit: limits.rows,
+        });
+    }
+    if count.saturating_mul(version.row_len() * size_of::<f32>()) > limits.bytes {
+        return Err(Refusal::TooLarge {
+            what: "bytes of prepared rows",
+            limit: limits.bytes,
+        });
+    }
+    Ok(count)
+}
+
+fn elements(input: &InputTensor) -> Result<usize, Refusal> {
+    let product = input
+        .shape
+        .iter()
+        .try_fold(1, |product: usize, &side| product.checked_mul(side));
+    product.map_or_else(
+        || {
+            wrong(format!(
+                "input `{INPUT}`: shape {:?} is too large",
+                input.shape
+            ))
+        },
+        Ok,
+    )
+}
+
+fn prepared(
+    input: InputTensor,
+    binary: Bytes,
+    count: usize,
+    version: &Version,
+) -> Result<Source, Refusal> {
+    let row = &input.shape[1..];
+    if row != version.shape && row != [version.row_len()] {
+        let shape = &version.shape;
+        let sides = shape
+            .iter()
+            .map(usize::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        return wrong(format!(
+            "input `{INPUT}`: expected FP32 of shape [{count}, {sides}] or [{count}, {}], found {:?}",
+            version.row_len(),
+            input.shape
+        ));
+    }
+    let numbers = match tensor(&input, binary, size_of::<f32>())? {
+        Tensor::Binary(bytes) => {
+            let (chunks, _) = bytes.as_chunks();
+            chunks
+                .iter()
+                .map(|chunk| f32::from_le_bytes(*chunk))
+                .collect()
+        }
+        Tensor::Json => numbers(input.data)?,
+    };
+    if !numbers.iter().all(|number: &f32| number.is_finite()) {
+        return wrong(format!(
+            "input `{INPUT}`: holds a number that is not finite"
+        ));
+    }
+    Ok(Source::Prepared(numbers))
+}
+
+fn pixels(input: InputTensor, binary: Bytes) -> Result<Source, Refusal> {
+    let [_, height, width, channels] = input.shape[..] else {
+        return wrong(format!(
+            "input `{INPUT}`: expected UINT8 of shape [rows, height, width, channels], found {:?}",
+            input.shape
+        ));
+    };
+    let bytes = match tensor(&input, binary, 1)? {
+        Tensor::Binary(bytes) => bytes,
+        Tensor::Json => {
+            let numbers = numbers(input.data)?;
+            let is_pixel = |number: &f32| (0.0..=255.0).contains(number) && number.fract() == 0.0;
+            if !numbers.iter().all(is_pixel) {
+                return wrong(format!(
+                    "input `{INPUT}`: holds a number that is no integer from 0 to 255"
+                ));
+            }
+            numbers
+                .iter()
+                .map(|number| *number as u8)
+                .collect::<Vec<u8>>()
+                .into()
+        }
+    };
+    Ok(Source::Pixels {
+        height,
+        width,
+        channels,
+        bytes,
+    })
+}
+
+fn encoded(input: InputTensor, binary: Bytes, count: usize) -> Result<Source, Refusal> {
+    if !matches!(input.shape[..], [_] | [_, 1]) {
+        return wrong(format!(
+            "input `{INPUT}`: expected BYTES of shape [rows], found {:?}",
+            input.shape
+        ));
+    }
+    if let Tensor::Binary(bytes) = tensor(&input, binary, 0)? {
+        return Ok(Source::Encoded(split(bytes, count)?));
+    }
+    let Some(Data {
+        elements: Elements::Texts(texts),
+        ..
+    }) = input.data
+    else {
+        return wrong(format!(
+            "input `{INPUT}`: expected base64 texts, found numbers"
+        ));
+    };
+    let decode = |(index, text): (usize, &String)| {
+        let bytes = BASE64_STANDARD.decode(text);
+        bytes
+            .map(Bytes::from)
+            .map_err(|error| Refusal::Malformed(format!("input `{INPUT}`: row {index}: {error}")))
+    };
+    let files: Result<_, _> = texts.iter().enumerate().map(decode).collect();
+    Ok(Source::Encoded(files?))
+}
+
+enum Tensor {
+    Binary(Bytes),
+    /// Its data has as many elements as the shape says, and is nested as the shape says or flat.
+    Json,
+}
+
+/// Finds where the elements are, and checks how many there are. `size` is that of an element in bytes, 0 if they
+/// differ.
+fn tensor(input: &InputTensor, binary: Bytes, size: usize) -> Result<Tensor, Refusal> {
+    let expected = elements(input)?;
+    let said = input
+        .parameters
+        .as_ref()
+        .and_then(|parameters| parameters.binary_data_size);
+    match (said, &input.data) {
+        (Some(_), Some(_)) => wrong(format!(
+            "input `{INPUT}`: has both `data` and `binary_data_size`"
+        )),
+        (None, None) => wrong(format!("input `{INPUT}`: has no `data`")),
+        (Some(said), None) => {
+            let bytes = expected.saturating_mul(size);
+            if said != binary.len() {
+                return wrong(format!(
+                    "input `{INPUT}`: binary_data_size is {said}, but {} bytes follow the JSON",
+                    binary.len()
+                ));
+            }
+            if size > 0 && said != bytes {
+                return wrong(format!(
+                    "input `{INPUT}`: its shape takes {bytes} bytes, found {said}"
+                ));
+            }
+            Ok(Tensor::Binary(binary))
+        }
+        (None, Some(data)) => {
+            if !binary.is_empty() {
+                return wrong(format!(
+                    "{} bytes follow the JSON, but no input is binary",
+                    binary.len()
+                ));
+            }
+            if data.shape != input.shape && data.shape != [expected] {
+                return wrong(format!(
+                    "input `{INPUT}`: its shape {:?} holds {expected} elements, but its data has shape {:?}",
+                    input.shape, data.shape
+                ));
+            }
+            Ok(Tensor::Json)
+        }
+    }
+}
+
+fn numbers(data: Option<Data>) -> Result<Vec<f32>, Refusal> {
+    match data {
+        Some(Data {
+            elements: Elements::Numbers(numbers),
+            ..
+        }) => Ok(numbers),
+        _ => wrong(format!("input `{INPUT}`: expected numbers, found texts")),
+    }
+}
+
+/// Takes `count` elements apart, each after its length in 4 little-endian bytes.
+fn split(mut bytes: Bytes, count: usize) -> Result<Vec<Bytes>, Refusal> {
+    let mut files = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk() {
+        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        if length > rest.len() {
+            return wrong(format!(
+                "input `{INPUT}`: row {}: {length} bytes are said, {} left",
+                files.len(),
+                rest.len()
+            ));
+        }
+        let mut rest = bytes.split_off(4);
+        files.push(rest.split_to(length));
+        bytes = rest;
+    }
+    if !bytes.is_empty() || files.len() != count {
+        return wrong(format!(
+            "input `{INPUT}`: its shape says {count} rows, found {}",
+            files.len()
+        ));
+    }
+    Ok(files)
+}

@@ -1,0 +1,159 @@
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use strata_serve::{Action, KeyModels, routes};
+
+use crate::{client::Client, model, running::Running};
+
+const INFER: &str = "/v2/models/tiny/infer";
+
+fn question() -> String {
+    let data = model::rows(1, 1);
+    serde_json::json!({
+        "inputs": [{"name": "image", "datatype": "FP32", "shape": [1, model::ROW], "data": data}]
+    })
+    .to_string()
+}
+
+fn check(client: &mut Client, method: &str, path: &str, expected: u16) {
+    let body = if method == "POST" { question() } else { String::new() };
+    let reply = client.ask(method, path, &[], body.as_bytes());
+    assert_eq!(reply.status, expected, "{method} {path}: {}", String::from_utf8_lossy(&reply.body));
+    if expected == 401 {
+        assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+    }
+}
+
+#[test]
+fn every_route_but_health_needs_a_key() {
+    let running = Running::start();
+    let mut count = 0;
+    for (method, pattern) in routes() {
+        let path = pattern.replace("{model}", "tiny").replace("{version}", "1");
+        let is_open = path.starts_with("/v2/health/");
+        check(&mut running.client(), method, &path, if is_open { 200 } else { 401 });
+        if method == "GET" {
+            check(&mut running.client(), "HEAD", &path, if is_open { 200 } else { 401 });
+        }
+        for other in ["PUT", "DELETE", "OPTIONS", "PATCH"] {
+            check(&mut running.client(), other, &path, 401);
+        }
+        check(&mut running.admin(), method, &path, 200);
+        count += 1;
+    }
+    assert!(count >= 15);
+    for path in ["/", "/v2/models", "/v2/models/none/infer", "/v1/models", "/favicon.ico", "/metrics/", "/v2/health"] {
+        check(&mut running.client(), "GET", path, 401);
+        check(&mut running.client(), "POST", path, 401);
+    }
+}
+
+#[test]
+fn a_wrong_key_is_refused_before_the_body_is_read() {
+    let running = Running::start();
+    let wrong = format!("{}0", &running.admin[..running.admin.len() - 1]);
+    let keys = ["", "x", "strata_", &running.admin[..running.admin.len() - 1], &wrong];
+    for key in keys.into_iter().filter(|key| **key != *running.admin) {
+        check(&mut running.client().with_key(key), "POST", INFER, 401);
+        check(&mut running.client().with_header("X-API-Key", key), "POST", INFER, 401);
+    }
+    let mut client = running.client();
+    client.send_head("POST", INFER, &[("Content-Length", "1000000"), ("Expect", "100-continue")]);
+    assert_eq!(client.reply().status, 401);
+    check(&mut running.client().with_header("X-API-Key", &running.admin), "POST", INFER, 200);
+}
+
+#[test]
+fn a_key_allows_its_actions_and_models_and_tells_nothing_of_others() {
+    let running = Running::start();
+    let tiny = || KeyModels::Listed(vec!["tiny".parse().unwrap(), "planned".parse().unwrap()]);
+    let mut infer = running.client().with_key(&running.key(&[Action::Infer], tiny()));
+    check(&mut infer, "POST", INFER, 200);
+    check(&mut infer, "GET", "/v2/models/tiny", 200);
+    check(&mut infer, "GET", "/v2", 200);
+    check(&mut infer, "POST", "/v2/models/tiny/explain", 403);
+    check(&mut infer, "GET", "/metrics", 403);
+    check(&mut infer, "POST", "/v2/models/planned/infer", 404);
+    check(&mut infer, "POST", "/v2/models/tiny/versions/9/infer", 404);
+
+    let mut refusal = |path: &str| {
+        let reply = infer.post(path, question());
+        (reply.status, reply.body)
+    };
+    let existing = refusal("/v2/models/other/infer");
+    assert_eq!(existing.0, 403);
+    assert_eq!(existing, refusal("/v2/models/none/infer"));
+    assert_eq!(existing, refusal("/v2/models/other/versions/1/infer"));
+    assert_eq!(existing, refusal("/v2/models/other/versions/9/explain"));
+    assert_eq!(existing, refusal("/v2/models/..%2Ftiny/infer"));
+
+    let mut metadata = running.client().with_key(&running.key(&[Action::Metadata], KeyModels::All));
+    check(&mut metadata, "POST", INFER, 403);
+    check(&mut metadata, "GET", "/v2/models/other", 200);
+    check(&mut metadata, "GET", "/v2/models/none", 404);
+    let mut metrics = running.client().with_key(&running.key(&[Action::Metrics], KeyModels::All));
+    check(&mut metrics, "GET", "/metrics", 200);
+}
+
+#[test]
+fn a_revoked_key_is_refused_within_a_second() {
+    let running = Running::start();
+    let key = running.key(&[Action::Infer], KeyModels::All);
+    let mut client = running.client().with_key(&key);
+    check(&mut client, "POST", INFER, 200);
+    running.keys.revoke(&key[7..23]).unwrap();
+    let revoked = Instant::now();
+    while client.post(INFER, question()).status == 200 {
+        assert!(revoked.elapsed() < Duration::from_secs(1), "still let in");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(client.post(INFER, question()).error(), "the key was revoked");
+    check(&mut running.admin(), "POST", INFER, 200);
+}
+
+#[test]
+fn nobody_gets_in_while_the_keys_cannot_be_read() {
+    let running = Running::start();
+    let mut client = running.admin();
+    let good = fs::read(running.keys.path()).unwrap();
+    fs::write(running.keys.path(), &good[..good.len() - 9]).unwrap();
+    thread::sleep(Duration::from_millis(600));
+    let reply = client.post(INFER, question());
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
+    assert_eq!(running.client().post(INFER, question()).status, 401);
+    check(&mut running.client(), "GET", "/v2/health/live", 200);
+    fs::write(running.keys.path(), good).unwrap();
+    thread::sleep(Duration::from_millis(600));
+    check(&mut client, "POST", INFER, 200);
+    fs::remove_file(running.keys.path()).unwrap();
+    thread::sleep(Duration::from_millis(600));
+    check(&mut client, "POST", INFER, 401);
+}
+
+#[test]
+fn metrics_count_answers_and_refusals() {
+    let running = Running::start();
+    check(&mut running.client(), "POST", INFER, 401);
+    check(&mut running.admin(), "POST", INFER, 200);
+    check(&mut running.admin(), "POST", "/v2/models/tiny/versions/2/infer", 200);
+    assert_eq!(running.admin().post(INFER, "{").status, 400);
+    let text = running.admin().get("/metrics");
+    assert_eq!(
+        text.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    let text = String::from_utf8(text.body).unwrap();
+    for line in [
+        "strata_requests_total{model=\"tiny\",version=\"1\",route=\"infer\",status=\"200\"} 1",
+        "strata_requests_total{model=\"tiny\",version=\"2\",route=\"infer\",status=\"200\"} 1",
+        "strata_requests_total{model=\"tiny\",version=\"1\",route=\"infer\",status=\"400\"} 1",
+        "strata_request_seconds_count{model=\"tiny\",version=\"1\",route=\"infer\"} 2",
+        "strata_batch_rows_count{model=\"tiny\",version=\"1\"} 1",
+        "strata_queue_rows{model=\"tiny\",version=\"1\"} 0",
+        "strata_refused_total{reason=\"no-credential\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}

@@ -1,0 +1,76 @@
+"""Asks a running server as the Triton client does: ADDRESS KEY IMAGE (a grey PNG of 4 x 4 pixels)."""
+
+import sys
+
+import numpy as np
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+address, key, path = sys.argv[1:]
+headers = {"authorization": f"Bearer {key}"}
+client = triton.InferenceServerClient(address)
+
+
+def refused(status, ask):
+    try:
+        ask()
+    except InferenceServerException as error:
+        assert error.status() == status, error
+        return error
+    raise AssertionError(f"expected {status}")
+
+
+def ask(array, datatype, binary=True, outputs=None, **more):
+    tensor = triton.InferInput("image", list(array.shape), datatype)
+    tensor.set_data_from_numpy(array, binary_data=binary)
+    return client.infer("tiny", [tensor], outputs=outputs, headers=headers, **more)
+
+
+assert client.is_server_live() and client.is_server_ready()
+assert client.is_model_ready("tiny", headers=headers)
+assert client.is_model_ready("tiny", "2", headers=headers)
+assert not client.is_model_ready("none", headers=headers)
+assert not client.is_model_ready("tiny")
+assert client.get_server_metadata(headers=headers)["name"] == "strata"
+metadata = client.get_model_metadata("tiny", headers=headers)
+assert [tensor["name"] for tensor in metadata["inputs"]] == ["image"]
+assert [tensor["name"] for tensor in metadata["outputs"]] == ["probabilities", "label", "class"]
+
+rows = np.linspace(0, 1, 48, dtype=np.float32).reshape(3, 16)
+binary = ask(rows, "FP32")
+probabilities = binary.as_numpy("probabilities")
+assert probabilities.dtype == np.float32 and probabilities.shape == (3, 3)
+assert np.allclose(probabilities.sum(axis=1), 1)
+assert binary.as_numpy("class").dtype == np.int64
+assert (binary.as_numpy("class") == probabilities.argmax(axis=1)).all()
+labels = np.array([b"ring", b"bar", b'"dot"'], dtype=object)
+assert (binary.as_numpy("label") == labels[binary.as_numpy("class")]).all()
+assert binary.get_response()["parameters"]["version"] == 1
+
+text = [triton.InferRequestedOutput(name, binary_data=False) for name in ("probabilities", "label", "class")]
+json = ask(rows, "FP32", binary=False, outputs=text, request_id="7", model_version="stable", timeout=20_000_000)
+assert json.get_response()["id"] == "7"
+assert (json.as_numpy("probabilities") == probabilities).all()
+mixed = [triton.InferRequestedOutput("probabilities"), triton.InferRequestedOutput("class", binary_data=False)]
+assert (ask(rows.reshape(3, 1, 4, 4), "FP32", outputs=mixed).as_numpy("probabilities") == probabilities).all()
+
+pixels = np.arange(32, dtype=np.uint8).reshape(2, 4, 4, 1) * 8
+prepared = (pixels / np.float32(255)).astype(np.float32).reshape(2, 16)
+expected = ask(prepared, "FP32").as_numpy("probabilities")
+assert (ask(pixels, "UINT8").as_numpy("probabilities") == expected).all()
+assert (ask(pixels, "UINT8", binary=False).as_numpy("probabilities") == expected).all()
+
+with open(path, "rb") as file:
+    image = file.read()
+answer = ask(np.array([image, image], dtype=object), "BYTES").as_numpy("probabilities")
+assert answer.shape == (2, 3) and (answer[0] == answer[1]).all()
+
+tensor = triton.InferInput("image", [3, 16], "FP32")
+tensor.set_data_from_numpy(rows)
+refused("401", lambda: client.infer("tiny", [tensor]))
+refused("401", lambda: client.infer("tiny", [tensor], headers={"authorization": f"Bearer {key[:-2]}00"}))
+refused("404", lambda: client.infer("none", [tensor], headers=headers))
+refused("404", lambda: client.infer("tiny", [tensor], headers=headers, model_version="9"))
+refused("400", lambda: ask(rows[:, :15].copy(), "FP32"))
+refused("415", lambda: ask(rows, "FP32", request_compression_algorithm="gzip"))
+print("all checks passed")

@@ -1,0 +1,145 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use strata_nn::{LevelWeights, OptimizerState, WeightTensor};
+use strata_spec::{DataDigest, Digest, Level, LevelShapes};
+
+use crate::{TrainError, files};
+
+/// Where a training stands: one safetensors file, so that it is there as a whole or not at all.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    pub(crate) state: State,
+    pub(crate) weights: Vec<LevelWeights>,
+    /// The weights of the best epoch, where early stopping watches.
+    pub(crate) best: Option<Vec<LevelWeights>>,
+    pub(crate) optimizer: OptimizerState,
+}
+
+/// All of a checkpoint that is no tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// Digest of the resolved recipe.
+    pub(crate) recipe: Digest,
+    /// What it learns from.
+    pub(crate) data: Vec<DataDigest>,
+    /// Steps done.
+    pub(crate) step: u64,
+    /// Steps that the optimizer counts.
+    pub(crate) optimizer_steps: u64,
+    /// Of the epoch that is not finished: sum of losses, right answers, rows.
+    pub(crate) partial: Partial,
+    /// Best value of the watched metric and its epoch, from 1.
+    pub(crate) best: Option<(f64, u64)>,
+    /// Epochs since then.
+    pub(crate) waited: u64,
+    /// Seconds of learning and evaluation.
+    pub(crate) seconds: f64,
+    /// Length of the events file.
+    pub(crate) events: u64,
+}
+
+/// Sums over the part of an epoch that is done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Partial {
+    pub(crate) loss: f64,
+    pub(crate) correct: u64,
+    pub(crate) rows: u64,
+    pub(crate) seconds: f64,
+}
+
+const STATE: &str = "strata.checkpoint";
+
+impl Checkpoint {
+    /// Writes it into `folder` and then removes older ones.
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), TrainError> {
+        let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
+        let mut add = |name: String, tensor: &WeightTensor| {
+            let bytes = tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            tensors.insert(name, (tensor.shape.clone(), bytes));
+        };
+        let best = self.best.iter().flat_map(|best| best.iter().enumerate().map(|level| ("best", level)));
+        for (part, (index, level)) in self.weights.iter().enumerate().map(|level| ("weights", level)).chain(best) {
+            for (name, tensor) in level.iter() {
+                add(format!("{part}.{index}.{name}"), tensor);
+            }
+        }
+        for (name, tensor) in &self.optimizer {
+            add(format!("optimizer.{name}"), tensor);
+        }
+        let views = tensors.iter().map(|(name, (shape, bytes))| {
+            let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+            (name, view.expect("as many values as the shape says"))
+        });
+        let state = serde_json::to_string(&self.state).expect("a state has only string keys");
+        let bytes = safetensors::serialize(views, Some(HashMap::from([(STATE.to_owned(), state)])));
+        let file = folder.join(format!("{:012}.safetensors", self.state.step));
+        files::write_whole(&file, &bytes.expect("names are unique and short"))?;
+        for older in Self::all(folder)? {
+            if older < file {
+                fs::remove_file(&older).map_err(TrainError::io(&older))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest one in `folder`, if there is any.
+    pub(crate) fn newest(
+        folder: &Path,
+        levels: &[Level],
+        shapes: &[LevelShapes],
+    ) -> Result<Option<Self>, TrainError> {
+        let Some(file) = Self::all(folder)?.pop() else { return Ok(None) };
+        let damaged = |problem: String| TrainError::Damaged { file: file.clone(), problem };
+        let bytes = files::read(&file)?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let state = header.metadata().as_ref().and_then(|metadata| metadata.get(STATE));
+        let state = state.ok_or_else(|| damaged("not a checkpoint".to_owned()))?;
+        let state: State = serde_json::from_str(state).map_err(|error| damaged(error.to_string()))?;
+
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let mut parts: BTreeMap<(String, usize), BTreeMap<String, WeightTensor>> = BTreeMap::new();
+        let mut optimizer = OptimizerState::new();
+        for (name, view) in tensors.iter() {
+            let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            let values = view.data().chunks_exact(4).map(value).collect();
+            let tensor = WeightTensor { shape: view.shape().to_vec(), values };
+            let (part, rest) = name.split_once('.').unwrap_or((name, ""));
+            if part == "optimizer" {
+                optimizer.insert(rest.to_owned(), tensor);
+                continue;
+            }
+            let level = rest.split_once('.').and_then(|(index, rest)| Some((index.parse().ok()?, rest)));
+            let (index, rest) = level.ok_or_else(|| damaged(format!("unexpected tensor `{}`", name.escape_debug())))?;
+            parts.entry((part.to_owned(), index)).or_default().insert(rest.to_owned(), tensor);
+        }
+        let mut take = |part: &str| {
+            let level = |(index, (level, shapes)): (usize, (&Level, &LevelShapes))| {
+                let tensors = parts.remove(&(part.to_owned(), index)).unwrap_or_default();
+                LevelWeights::new(tensors, level, shapes).map_err(|error| damaged(error.to_string()))
+            };
+            levels.iter().zip(shapes).enumerate().map(level).collect::<Result<Vec<_>, _>>()
+        };
+        let weights = take("weights")?;
+        let best = state.best.map(|_| take("best")).transpose()?;
+        Ok(Some(Self { state, weights, best, optimizer }))
+    }
+
+    /// Oldest first.
+    fn all(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).map_err(TrainError::io(folder))? {
+            let path = entry.map_err(TrainError::io(folder))?.path();
+            if path.extension().is_some_and(|extension| extension == "safetensors") {
+                found.push(path);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}

@@ -1,0 +1,86 @@
+use std::{io, path::PathBuf};
+
+use strata_data::PrepareError;
+use strata_spec::RecipeError;
+
+/// Why a training cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The recipe asks for something that this version cannot do.
+    #[error("{field}: `{value}` is not available yet; use `{instead}`")]
+    NotAvailable {
+        /// The recipe's field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What can be used.
+        instead: &'static str,
+    },
+    /// The folder of a new run exists.
+    #[error("{} exists already: choose another folder, or go on with it by `strata train --resume {}`", .0.display(), .0.display())]
+    RunExists(PathBuf),
+    /// The folder is no run.
+    #[error("{} is no run: expected a folder made by `strata train`, with a file `{missing}`", folder.display())]
+    NoRun {
+        /// The folder.
+        folder: PathBuf,
+        /// The file that it lacks.
+        missing: &'static str,
+    },
+    /// Another process trains in this folder.
+    #[error("{} is in use by another training: wait for it, or choose another folder", .0.display())]
+    RunBusy(PathBuf),
+    /// The training had ended before.
+    #[error("{} is finished: there is nothing to resume", .0.display())]
+    RunFinished(PathBuf),
+    /// The run's recipe is not what it was.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A file of the run is damaged.
+    #[error("{}: {problem}", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The data is not that of the run, or does not fit the recipe.
+    #[error("data: {0}")]
+    Data(String),
+    /// Images cannot be made to fit.
+    #[error("data: {0}")]
+    Prepare(#[from] PrepareError),
+    /// The loss is no longer a number.
+    #[error(
+        "the training diverged: the loss was {loss} in epoch {epoch} at step {step}; lower \
+         `{rate_field}` (now {rate:e}) or set `train.clip`"
+    )]
+    Diverged {
+        /// Epoch, from 1.
+        epoch: u64,
+        /// Step of the whole training, from 1.
+        step: u64,
+        /// What the loss was.
+        loss: f64,
+        /// The rate at that step.
+        rate: f64,
+        /// The recipe's field that sets the rate.
+        rate_field: &'static str,
+    },
+    /// The disk refused.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// The file or folder.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl TrainError {
+    /// For `map_err` on something done to `file`.
+    pub(crate) fn io(file: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let file = file.into();
+        move |source| Self::Io { file, source }
+    }
+}

@@ -1,0 +1,137 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The `k` of top-k accuracy.
+pub const TOP_K: usize = 5;
+
+/// Bins of the calibration error, of equal width in confidence (Guo et al. 2017).
+const CALIBRATION_BINS: usize = 15;
+
+/// How well logits agree with classes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Number of rows.
+    pub rows: usize,
+    /// Mean softmax cross-entropy, in nats.
+    pub loss: f64,
+    /// Share of rows whose highest logit is the right class.
+    pub accuracy: f64,
+    /// Share of rows whose right class is among the [`TOP_K`] highest logits; none where there are no more classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<f64>,
+    /// Mean of the F1 scores of all classes that occur or were predicted, as scikit-learn computes it.
+    pub macro_f1: f64,
+    /// Expected calibration error: mean distance between confidence and accuracy over [`CALIBRATION_BINS`] bins.
+    pub calibration_error: f64,
+    /// `confusion[right][predicted]`, number of rows.
+    pub confusion: Vec<Vec<u32>>,
+}
+
+impl Metrics {
+    /// Metrics of `logits` `[rows, classes]`.
+    ///
+    /// # Panics
+    /// There are no rows, the lengths do not fit, or a target is no class.
+    pub fn of(logits: &[f32], targets: &[u32], classes: usize) -> Self {
+        assert!(!targets.is_empty() && logits.len() == targets.len() * classes, "a row of logits for each target");
+        let rows = targets.len() as f64;
+        let (mut loss, mut correct, mut in_top_k) = (0.0, 0_usize, 0_usize);
+        let mut confusion = vec![vec![0_u32; classes]; classes];
+        let mut bins = [(0.0_f64, 0.0_f64); CALIBRATION_BINS];
+        for (row, &target) in logits.chunks_exact(classes).zip(targets) {
+            let target = target as usize;
+            let predicted = highest(row);
+            let top = f64::from(row[predicted]);
+            let sum: f64 = row.iter().map(|logit| (f64::from(*logit) - top).exp()).sum();
+            loss += sum.ln() - (f64::from(row[target]) - top);
+            let is_right = predicted == target;
+            correct += usize::from(is_right);
+            in_top_k += usize::from(rank(row, target) < TOP_K);
+            confusion[target][predicted] += 1;
+            let confidence = 1.0 / sum;
+            let bin = ((confidence * CALIBRATION_BINS as f64).ceil() as usize).clamp(1, CALIBRATION_BINS) - 1;
+            bins[bin].0 += confidence;
+            bins[bin].1 += f64::from(u8::from(is_right));
+        }
+        let gap: f64 = bins.iter().map(|(confidence, right)| (confidence - right).abs()).sum();
+        Self {
+            rows: targets.len(),
+            loss: loss / rows,
+            accuracy: correct as f64 / rows,
+            top_k: (classes > TOP_K).then_some(in_top_k as f64 / rows),
+            macro_f1: macro_f1(&confusion),
+            calibration_error: gap / rows,
+            confusion,
+        }
+    }
+
+    /// The figures by name, such as `test.accuracy` for the prefix `test`.
+    pub fn named(&self, prefix: &str) -> BTreeMap<String, f64> {
+        let mut named = BTreeMap::from([
+            (format!("{prefix}.loss"), self.loss),
+            (format!("{prefix}.accuracy"), self.accuracy),
+            (format!("{prefix}.macro_f1"), self.macro_f1),
+            (format!("{prefix}.calibration_error"), self.calibration_error),
+        ]);
+        if let Some(top_k) = self.top_k {
+            named.insert(format!("{prefix}.top_{TOP_K}"), top_k);
+        }
+        named
+    }
+}
+
+/// The first of the highest logits: that of a class that is not a number counts as lowest.
+pub(crate) fn highest(row: &[f32]) -> usize {
+    (1..row.len()).fold(0, |best, class| if row[class] > row[best] || row[best].is_nan() { class } else { best })
+}
+
+/// How many classes stand before `target` when the highest logit stands first.
+fn rank(row: &[f32], target: usize) -> usize {
+    let before = |class: usize| row[class] > row[target] || (row[class] == row[target] && class < target);
+    (0..row.len()).filter(|&class| before(class)).count()
+}
+
+fn macro_f1(confusion: &[Vec<u32>]) -> f64 {
+    let (mut sum, mut seen) = (0.0, 0_usize);
+    for class in 0..confusion.len() {
+        let right = f64::from(confusion[class][class]);
+        let actual: f64 = confusion[class].iter().copied().map(f64::from).sum();
+        let predicted: f64 = confusion.iter().map(|row| f64::from(row[class])).sum();
+        if actual + predicted > 0.0 {
+            sum += 2.0 * right / (actual + predicted);
+            seen += 1;
+        }
+    }
+    if seen == 0 { 0.0 } else { sum / seen as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The values are scikit-learn's and NumPy's, printed by tests/references/metrics.py.
+    #[test]
+    fn metrics_match_scikit_learn() {
+        let targets: Vec<u32> = (0..40).map(|row| row * 7 % 6).collect();
+        let logits: Vec<f32> = (0..240_u32)
+            .map(|i| {
+                let (row, class) = (i / 6, i % 6);
+                let right = match targets[row as usize] == class {
+                    true if row % 3 == 0 => -3.0,
+                    true => 1.5,
+                    false => 0.0,
+                };
+                ((row * 31 + class * 17) % 13) as f32 / 6.0 + right
+            })
+            .collect();
+        let found = Metrics::of(&logits, &targets, 6);
+        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found}, expected {expected}");
+        near(found.loss, 2.295507848);
+        near(found.accuracy, 0.45);
+        near(found.top_k.unwrap(), 0.65);
+        near(found.macro_f1, 0.412854031);
+        near(found.calibration_error, 0.19459175);
+        assert_eq!(found.confusion.iter().flatten().sum::<u32>(), 40);
+    }
+}

@@ -1,0 +1,261 @@
+//! The page about a run: one HTML file that needs nothing else, neither network nor script.
+
+mod charts;
+
+use std::{fmt::Write, io::Cursor};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use strata_data::Images;
+use strata_spec::{Classification, Recipe};
+
+use crate::{Event, EventKind, Metrics, StopReason, TOP_K, metrics::highest, trainer::classification};
+
+/// Mistakes on the page.
+const MOST_MISTAKES: usize = 24;
+/// Classes in the table of confusions; more would not fit a page.
+const MOST_CLASSES: usize = 40;
+
+/// A test row whose answer was wrong.
+#[derive(Debug)]
+pub(crate) struct Mistake {
+    png: Vec<u8>,
+    row: usize,
+    right: String,
+    predicted: String,
+    /// Probability of the predicted class.
+    confidence: f64,
+}
+
+/// The wrong answers that were surest of themselves, surest first.
+pub(crate) fn worst_mistakes(logits: &[f32], images: &Images, classification: &Classification) -> Vec<Mistake> {
+    let classes = classification.classes;
+    let mut wrong: Vec<(f64, usize, usize)> = Vec::new();
+    for (index, (row, &label)) in logits.chunks_exact(classes).zip(&images.labels).enumerate() {
+        let predicted = highest(row);
+        if predicted != label as usize {
+            let sum: f64 = row.iter().map(|logit| f64::from(*logit - row[predicted]).exp()).sum();
+            wrong.push((1.0 / sum, index, predicted));
+        }
+    }
+    wrong.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let mistake = |&(confidence, row, predicted): &(f64, usize, usize)| {
+        Some(Mistake {
+            png: png(images, row)?,
+            row,
+            right: classification.label(images.labels[row] as usize),
+            predicted: classification.label(predicted),
+            confidence,
+        })
+    };
+    wrong.iter().take(MOST_MISTAKES).filter_map(mistake).collect()
+}
+
+/// A row as a PNG file; nothing for pixels that are neither grey nor RGB.
+fn png(images: &Images, row: usize) -> Option<Vec<u8>> {
+    let color = match images.channels {
+        1 => image::ExtendedColorType::L8,
+        3 => image::ExtendedColorType::Rgb8,
+        _ => return None,
+    };
+    let mut file = Cursor::new(Vec::new());
+    let (width, height) = (images.width as u32, images.height as u32);
+    image::write_buffer_with_format(&mut file, images.row(row), width, height, color, image::ImageFormat::Png).ok()?;
+    Some(file.into_inner())
+}
+
+/// The whole page.
+pub(crate) fn page(recipe: &Recipe, events: &[Event], mistakes: &[Mistake]) -> String {
+    let name = escape(recipe.name.as_str());
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}: training report</title>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>{STYLE}</style></head>\n\
+         <body><h1>{name}</h1><p>{}</p>\n",
+        escape(&recipe.description)
+    );
+    let classification = classification(recipe);
+    for event in events {
+        if let EventKind::Finished { reason, best_epoch, test, seconds } = &event.kind {
+            add_result(&mut page, *reason, *best_epoch, test, *seconds);
+        }
+    }
+    add_curves(&mut page, events);
+    for event in events {
+        if let EventKind::Finished { test, .. } = &event.kind {
+            add_confusion(&mut page, test, &classification);
+        }
+    }
+    add_mistakes(&mut page, mistakes);
+    add_timing(&mut page, events);
+    let recipe = escape(&recipe.to_toml());
+    write!(page, "<h2>Recipe</h2><pre>{recipe}</pre></body></html>\n").expect("writing to a string");
+    page
+}
+
+fn add_result(page: &mut String, reason: StopReason, best_epoch: u64, test: &Metrics, seconds: f64) {
+    let why = match reason {
+        StopReason::Epochs => "all epochs done",
+        StopReason::EarlyStopping => "stopped early: the validation rows no longer got better",
+    };
+    let mut cells = vec![
+        ("test accuracy", format!("{:.2} %", 100.0 * test.accuracy)),
+        ("test loss", format!("{:.4}", test.loss)),
+        ("macro F1", format!("{:.4}", test.macro_f1)),
+        ("calibration error", format!("{:.4}", test.calibration_error)),
+        ("test rows", test.rows.to_string()),
+        ("weights of epoch", best_epoch.to_string()),
+        ("seconds", format!("{seconds:.1}")),
+    ];
+    if let Some(top_k) = test.top_k {
+        cells.insert(1, ("top-k accuracy", format!("{:.2} % (k = {TOP_K})", 100.0 * top_k)));
+    }
+    page.push_str("<dl>");
+    for (name, value) in cells {
+        write!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>").expect("writing to a string");
+    }
+    write!(page, "</dl><p>{why}.</p>\n").expect("writing to a string");
+}
+
+fn add_curves(page: &mut String, events: &[Event]) {
+    let mut curves = [
+        charts::Chart::new("Loss", "training", "validation"),
+        charts::Chart::new("Accuracy", "training", "validation"),
+    ];
+    for event in events {
+        if let EventKind::Epoch { epoch, loss, accuracy, validation, .. } = &event.kind {
+            let at = *epoch as f64;
+            curves[0].first.push((at, *loss));
+            curves[1].first.push((at, *accuracy));
+            if let Some(validation) = validation {
+                curves[0].second.push((at, validation.loss));
+                curves[1].second.push((at, validation.accuracy));
+            }
+        }
+    }
+    page.push_str("<div class=\"row\">");
+    for curve in &curves {
+        page.push_str(&curve.to_svg());
+    }
+    page.push_str("</div>\n");
+}
+
+fn add_confusion(page: &mut String, test: &Metrics, classification: &Classification) {
+    page.push_str("<h2>Confusion matrix</h2>");
+    if test.confusion.len() > MOST_CLASSES {
+        write!(page, "<p>{} classes do not fit a page; see result.json.</p>\n", test.confusion.len())
+            .expect("writing to a string");
+        return;
+    }
+    page.push_str("<p>Test rows: a line for each right class, a column for each answer.</p><table><tr><td></td>");
+    for class in 0..test.confusion.len() {
+        write!(page, "<th>{}</th>", escape(&classification.label(class))).expect("writing to a string");
+    }
+    page.push_str("<th>recall</th></tr>\n");
+    for (class, row) in test.confusion.iter().enumerate() {
+        write!(page, "<tr><th>{}</th>", escape(&classification.label(class))).expect("writing to a string");
+        let total: u32 = row.iter().sum();
+        for (answer, count) in row.iter().enumerate() {
+            let share = if total == 0 { 0.0 } else { f64::from(*count) / f64::from(total) };
+            let (color, strength) = if answer == class { ("42,120,80", share) } else { ("190,50,40", share.sqrt()) };
+            write!(page, "<td style=\"background:rgba({color},{strength:.2})\">{count}</td>")
+                .expect("writing to a string");
+        }
+        let recall = if total == 0 { 0.0 } else { f64::from(row[class]) / f64::from(total) };
+        writeln!(page, "<td>{:.1} %</td></tr>", 100.0 * recall).expect("writing to a string");
+    }
+    page.push_str("</table>\n");
+}
+
+fn add_mistakes(page: &mut String, mistakes: &[Mistake]) {
+    page.push_str("<h2>Worst mistakes</h2>");
+    if mistakes.is_empty() {
+        page.push_str("<p>None.</p>\n");
+        return;
+    }
+    page.push_str("<p>The wrong answers on test rows that were surest of themselves.</p><div class=\"row\">");
+    for mistake in mistakes {
+        let png = STANDARD.encode(&mistake.png);
+        let (right, predicted) = (escape(&mistake.right), escape(&mistake.predicted));
+        writeln!(
+            page,
+            "<figure><img alt=\"test row {}\" src=\"data:image/png;base64,{png}\"><figcaption>{predicted} ({:.0} %)\
+             <br>is {right}<br><small>row {}</small></figcaption></figure>",
+            mistake.row,
+            100.0 * mistake.confidence,
+            mistake.row
+        )
+        .expect("writing to a string");
+    }
+    page.push_str("</div>\n");
+}
+
+fn add_timing(page: &mut String, events: &[Event]) {
+    page.push_str("<h2>Timing</h2>");
+    let mut rows = 0;
+    let mut table = String::new();
+    for event in events {
+        match &event.kind {
+            EventKind::Started { train_rows, validation_rows, test_rows, data, precision, threads, parameters } => {
+                rows = *train_rows;
+                write!(
+                    page,
+                    "<p>{parameters} weights, {precision}, {threads} threads. Data: {}: {train_rows} rows to learn \
+                     from, {validation_rows} for validation, {test_rows} for the test.</p>",
+                    escape(data)
+                )
+                .expect("writing to a string");
+            }
+            EventKind::Epoch { epoch, rate, loss, accuracy, validation, seconds, .. } => {
+                let held = validation.as_ref().map_or(String::from("–"), |m| format!("{:.2} %", 100.0 * m.accuracy));
+                let speed = rows as f64 / seconds.max(1e-9);
+                writeln!(
+                    table,
+                    "<tr><td>{epoch}</td><td>{rate:.2e}</td><td>{loss:.4}</td><td>{:.2} %</td><td>{held}</td>\
+                     <td>{seconds:.2}</td><td>{speed:.0}</td></tr>",
+                    100.0 * accuracy
+                )
+                .expect("writing to a string");
+            }
+            EventKind::Resumed { step } => {
+                write!(page, "<p>Resumed after step {step}.</p>").expect("writing to a string");
+            }
+            EventKind::Finished { .. } => {}
+        }
+    }
+    write!(
+        page,
+        "<table><tr><th>epoch</th><th>rate</th><th>loss</th><th>accuracy</th><th>validation</th><th>seconds</th>\
+         <th>rows/s</th></tr>\n{table}</table>\n"
+    )
+    .expect("writing to a string");
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}\
+h1{margin-bottom:0}dl{display:flex;flex-wrap:wrap;gap:1.5rem}dt{color:#666;font-size:.8rem}\
+dd{margin:0;font-size:1.4rem}table{border-collapse:collapse}td,th{padding:.2rem .55rem;text-align:right;\
+border:1px solid #ddd}.row{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;font-size:.85rem}\
+figure img{width:84px;height:84px;image-rendering:pixelated;object-fit:contain;background:#000}\
+pre{background:#f6f6f6;padding:1rem;overflow:auto}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_surest_mistake_stands_first() {
+        let images = Images { height: 1, width: 2, channels: 1, pixels: vec![0; 6], labels: vec![0, 1, 1] };
+        let classification = Classification { classes: 2, labels: Vec::new() };
+        let mistakes = worst_mistakes(&[0.0, 1.0, 5.0, 0.0, 0.0, 1.0], &images, &classification);
+        assert_eq!(mistakes.iter().map(|mistake| mistake.row).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!((mistakes[0].right.as_str(), mistakes[0].predicted.as_str()), ("1", "0"));
+        assert!(mistakes[0].confidence > 0.99);
+    }
+
+    #[test]
+    fn text_of_a_recipe_cannot_become_markup() {
+        assert_eq!(escape("<script>\"&"), "&lt;script&gt;&quot;&amp;");
+    }
+}

@@ -1,0 +1,376 @@
+use std::time::{Duration, Instant};
+
+use strata_data::{Dataset, Images, Preparer, permutation, stratified};
+use strata_nn::{LevelWeights, Network, Optimizer, Plan};
+use strata_spec::{
+    Classification, DataDigest, MonitoredMetric, Optimizer as Rule, Precision, Preparation, Recipe, Strategy,
+};
+
+use crate::{
+    EventKind, Metrics, Run, StopReason, TrainError,
+    checkpoint::{Checkpoint, Partial, State},
+    evaluate::{evaluate, predict},
+    metrics::highest,
+    rate_factor, report,
+};
+
+/// A checkpoint is written at the end of an epoch if the last one is at least this old, ...
+const BETWEEN_EPOCH_CHECKPOINTS: Duration = Duration::from_secs(5);
+/// ... and within an epoch if it is at least this old.
+const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(60);
+
+/// How a call of [`train`] ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The training is done.
+    Finished(Trained),
+    /// It was asked to stop, and wrote a checkpoint.
+    Stopped {
+        /// Steps done so far.
+        step: u64,
+    },
+}
+
+/// What a training learned.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// One set for each level.
+    pub weights: Vec<LevelWeights>,
+    /// On the test rows.
+    pub test: Metrics,
+    /// On the validation rows, with these weights, if there are any.
+    pub validation: Option<Metrics>,
+    /// Epoch that the weights are of, from 1.
+    pub best_epoch: u64,
+    /// Seconds of learning and evaluation, those before a resume included.
+    pub seconds: f64,
+    /// Number format of the training, `f32` or `bf16`.
+    pub precision: String,
+    /// What it learned from.
+    pub data: Vec<DataDigest>,
+}
+
+/// Where a training stands, told after each step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress<'a> {
+    /// Epoch, from 1.
+    pub epoch: u64,
+    /// Steps done.
+    pub step: u64,
+    /// Steps of the whole training.
+    pub steps: u64,
+    /// Rows learned from in this step.
+    pub rows: usize,
+    /// Mean loss so far in this epoch.
+    pub loss: f64,
+    /// Share of right answers so far in this epoch.
+    pub accuracy: f64,
+    /// After the last step of an epoch: the metrics on the validation rows, if there are any.
+    pub validation: Option<&'a Metrics>,
+}
+
+/// Trains until the recipe is fulfilled or `stop` says so, from the run's newest checkpoint if it has one.
+///
+/// # Errors
+/// The recipe asks for what is not available, the data does not fit it or is not that of the checkpoint, the training
+/// diverges, or the disk refuses. The newest checkpoint stays.
+pub fn train(
+    run: &mut Run,
+    data: &Dataset,
+    stop: &dyn Fn() -> bool,
+    observe: &mut dyn FnMut(Progress<'_>),
+) -> Result<Outcome, TrainError> {
+    check_available(run.recipe())?;
+    if run.is_finished() {
+        return Err(TrainError::RunFinished(run.folder().to_owned()));
+    }
+    let checkpoint = run.newest_checkpoint()?;
+    let mut trainer = Trainer::new(run, data)?;
+    match checkpoint {
+        Some(checkpoint) => trainer.restore(checkpoint, data)?,
+        None => trainer.start(data)?,
+    }
+    trainer.learn(data, stop, observe)
+}
+
+fn check_available(recipe: &Recipe) -> Result<(), TrainError> {
+    let not = |field, value: String, instead| Err(TrainError::NotAvailable { field, value, instead });
+    if recipe.train.strategy != Strategy::EndToEnd {
+        return not("train.strategy", recipe.train.strategy.word().to_owned(), "end-to-end");
+    }
+    if recipe.train.precision == Precision::Bf16 {
+        return not("train.precision", "bf16".to_owned(), "auto");
+    }
+    let below_top = &recipe.levels[..recipe.levels.len() - 1];
+    if let Some(level) = below_top.iter().find(|level| level.head.is_some()) {
+        let value = format!("a head on level {}, which `end-to-end` does not learn", level.name);
+        return not("levels", value, "a head on the last level only");
+    }
+    Ok(())
+}
+
+struct Trainer<'a> {
+    run: &'a mut Run,
+    recipe: Recipe,
+    preparer: Preparer,
+    train: Images,
+    validation: Option<Images>,
+    test: Images,
+    network: Network,
+    optimizer: Optimizer,
+    state: State,
+    best: Option<Vec<LevelWeights>>,
+    /// Since when the seconds of `state` are not counted yet.
+    clock: Instant,
+}
+
+impl<'a> Trainer<'a> {
+    fn new(run: &'a mut Run, data: &Dataset) -> Result<Self, TrainError> {
+        let recipe = run.recipe().clone();
+        let Preparation::Image(setting) = &recipe.preparation;
+        let preparer = Preparer::new(setting);
+        let (train, validation) = match &recipe.data.validation {
+            None => (preparer.fit(&data.train)?, None),
+            Some(validation) => {
+                let (train, held) = stratified(&data.train.labels, validation.fraction, validation.seed);
+                if train.is_empty() || held.is_empty() {
+                    let rows = data.train.len();
+                    let share = validation.fraction;
+                    return Err(TrainError::Data(format!("{rows} rows are too few to keep {share} for validation")));
+                }
+                let held = preparer.fit(&data.train.select(&held))?;
+                (preparer.fit(&data.train.select(&train))?, Some(held))
+            }
+        };
+        let test = preparer.fit(&data.test)?;
+        let network = Network::new(&recipe.input_shape(), &recipe.levels, recipe.seed);
+        let optimizer = Optimizer::new(recipe.train.optimizer.clone(), recipe.train.clip.clone());
+        let state = State {
+            recipe: run.recipe_digest(),
+            data: data.digests.clone(),
+            step: 0,
+            optimizer_steps: 0,
+            partial: Partial::default(),
+            best: None,
+            waited: 0,
+            seconds: 0.0,
+            events: 0,
+        };
+        let clock = Instant::now();
+        Ok(Self { run, recipe, preparer, train, validation, test, network, optimizer, state, best: None, clock })
+    }
+
+    fn start(&mut self, data: &Dataset) -> Result<(), TrainError> {
+        // Events of an attempt that was killed before its first checkpoint.
+        self.run.cut_events(0)?;
+        self.run.log(EventKind::Started {
+            train_rows: self.train.len(),
+            validation_rows: self.validation.as_ref().map_or(0, Images::len),
+            test_rows: self.test.len(),
+            data: data.source.clone(),
+            precision: "f32".to_owned(),
+            threads: strata_nn::threads(),
+            parameters: self.network.parameters(),
+        })
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint, data: &Dataset) -> Result<(), TrainError> {
+        let state = checkpoint.state;
+        if state.recipe != self.state.recipe {
+            let text = "its recipe.toml was changed after the training began: start a new run instead".to_owned();
+            return Err(TrainError::Damaged { file: self.run.folder().to_owned(), problem: text });
+        }
+        if state.data != data.digests {
+            let text = "not the data that this run began with (other files, or changed ones)".to_owned();
+            return Err(TrainError::Data(text));
+        }
+        self.run.cut_events(state.events)?;
+        self.run.log(EventKind::Resumed { step: state.step })?;
+        self.network = Network::with_weights(&self.recipe.input_shape(), &self.recipe.levels, &checkpoint.weights);
+        self.optimizer.restore(state.optimizer_steps, checkpoint.optimizer).map_err(|missing| {
+            let problem = format!("the optimizer's `{missing}` is missing");
+            TrainError::Damaged { file: self.run.checkpoint_folder(), problem }
+        })?;
+        self.best = checkpoint.best;
+        self.state = state;
+        Ok(())
+    }
+
+    fn learn(
+        mut self,
+        data: &Dataset,
+        stop: &dyn Fn() -> bool,
+        observe: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Outcome, TrainError> {
+        let rows = self.train.len();
+        let batch = self.recipe.train.batch;
+        let per_epoch = rows.div_ceil(batch) as u64;
+        let steps = per_epoch * self.recipe.train.epochs as u64;
+        let mut last_checkpoint = Instant::now();
+        let mut reason = StopReason::Epochs;
+        self.clock = Instant::now();
+        while self.state.step < steps {
+            if self.out_of_patience() {
+                reason = StopReason::EarlyStopping;
+                break;
+            }
+            let epoch = self.state.step / per_epoch;
+            let order = permutation(rows, self.recipe.seed, epoch);
+            for (index, indices) in order.chunks(batch).enumerate() {
+                if (index as u64) < self.state.step % per_epoch {
+                    continue;
+                }
+                if stop() {
+                    self.checkpoint()?;
+                    return Ok(Outcome::Stopped { step: self.state.step });
+                }
+                if last_checkpoint.elapsed() >= BETWEEN_CHECKPOINTS {
+                    self.checkpoint()?;
+                    last_checkpoint = Instant::now();
+                }
+                let rate = self.step(indices, epoch, per_epoch, steps)?;
+                let is_last = index as u64 + 1 == per_epoch;
+                let partial = self.state.partial.clone();
+                let validation = if is_last { self.end_epoch(epoch + 1, rate)? } else { None };
+                observe(Progress {
+                    epoch: epoch + 1,
+                    step: self.state.step,
+                    steps,
+                    rows: indices.len(),
+                    loss: partial.loss / partial.rows as f64,
+                    accuracy: partial.correct as f64 / partial.rows as f64,
+                    validation: validation.as_ref(),
+                });
+                if is_last {
+                    break;
+                }
+            }
+            if last_checkpoint.elapsed() >= BETWEEN_EPOCH_CHECKPOINTS {
+                self.checkpoint()?;
+                last_checkpoint = Instant::now();
+            }
+        }
+        self.finish(data, reason)
+    }
+
+    /// One step on the given rows; gives the learning rate.
+    fn step(&mut self, indices: &[u32], epoch: u64, per_epoch: u64, steps: u64) -> Result<f64, TrainError> {
+        let train = &self.recipe.train;
+        let factor = rate_factor(&train.schedule, train.warm_up, self.state.step, steps, per_epoch);
+        let rate = factor * train.optimizer.learning_rate();
+        let mut rows = vec![0.0; indices.len() * self.preparer.row_len()];
+        self.preparer.rows(&self.train, indices, &mut rows);
+        let targets: Vec<u32> = indices.iter().map(|&index| self.train.labels[index as usize]).collect();
+        let result = self.network.learn(rows, &targets, &mut self.optimizer, rate);
+        self.state.step += 1;
+        if !result.loss.is_finite() {
+            return Err(TrainError::Diverged {
+                epoch: epoch + 1,
+                step: self.state.step,
+                loss: f64::from(result.loss),
+                rate,
+                rate_field: match train.optimizer {
+                    Rule::Sgd(_) => "train.optimizer.sgd.learning_rate",
+                    Rule::Adam(_) => "train.optimizer.adam.learning_rate",
+                    Rule::AdamW(_) => "train.optimizer.adamw.learning_rate",
+                },
+            });
+        }
+        let classes = self.network.output_len();
+        let is_right = |(logits, target): (&[f32], &u32)| highest(logits) == *target as usize;
+        let right = result.logits.chunks_exact(classes).zip(&targets).filter(|pair| is_right(*pair)).count();
+        let partial = &mut self.state.partial;
+        partial.loss += f64::from(result.loss) * targets.len() as f64;
+        partial.correct += right as u64;
+        partial.rows += targets.len() as u64;
+        Ok(rate)
+    }
+
+    fn end_epoch(&mut self, epoch: u64, rate: f64) -> Result<Option<Metrics>, TrainError> {
+        let validation = self.validation.as_ref().map(|held| evaluate(&self.plan(), &self.preparer, held));
+        self.count_seconds();
+        let partial = std::mem::take(&mut self.state.partial);
+        if let (Some(stopping), Some(metrics)) = (&self.recipe.train.early_stopping, &validation) {
+            // Larger is better.
+            let value = match stopping.metric {
+                MonitoredMetric::Loss => -metrics.loss,
+                MonitoredMetric::Accuracy => metrics.accuracy,
+                MonitoredMetric::MacroF1 => metrics.macro_f1,
+            };
+            let is_better = self.state.best.is_none_or(|(best, _)| value > best + stopping.min_delta);
+            if is_better {
+                self.state.best = Some((value, epoch));
+                self.state.waited = 0;
+                self.best = Some(self.network.weights());
+            } else {
+                self.state.waited += 1;
+            }
+        }
+        self.run.log(EventKind::Epoch {
+            epoch,
+            step: self.state.step,
+            rate,
+            loss: partial.loss / partial.rows as f64,
+            accuracy: partial.correct as f64 / partial.rows as f64,
+            validation: validation.clone(),
+            seconds: partial.seconds,
+        })?;
+        Ok(validation)
+    }
+
+    fn out_of_patience(&self) -> bool {
+        let stopping = self.recipe.train.early_stopping.as_ref();
+        stopping.is_some_and(|stopping| self.state.waited >= stopping.patience as u64)
+    }
+
+    fn finish(mut self, data: &Dataset, reason: StopReason) -> Result<Outcome, TrainError> {
+        let epochs = self.state.step.div_ceil((self.train.len().div_ceil(self.recipe.train.batch)) as u64);
+        let weights = self.best.take().unwrap_or_else(|| self.network.weights());
+        let best_epoch = self.state.best.map_or(epochs, |(_, epoch)| epoch);
+        let plan = Plan::compile(&self.recipe.input_shape(), &self.recipe.levels, &weights);
+        let validation = self.validation.as_ref().map(|held| evaluate(&plan, &self.preparer, held));
+        let logits = predict(&plan, &self.preparer, &self.test);
+        let test = Metrics::of(&logits, &self.test.labels, plan.output_len());
+        self.count_seconds();
+        let seconds = self.state.seconds;
+        self.run.log(EventKind::Finished { reason, best_epoch, test: test.clone(), seconds })?;
+        let mistakes = report::worst_mistakes(&logits, &self.test, &classification(&self.recipe));
+        let precision = "f32".to_owned();
+        let data = data.digests.clone();
+        let trained = Trained { weights, test, validation, best_epoch, seconds, precision, data };
+        self.run.finish(&trained, &mistakes)?;
+        Ok(Outcome::Finished(trained))
+    }
+
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        self.count_seconds();
+        let (optimizer_steps, optimizer) = self.optimizer.state();
+        self.state.optimizer_steps = optimizer_steps;
+        self.state.events = self.run.events_length()?;
+        let checkpoint = Checkpoint {
+            state: self.state.clone(),
+            weights: self.network.weights(),
+            best: self.best.clone(),
+            optimizer,
+        };
+        checkpoint.write(&self.run.checkpoint_folder())
+    }
+
+    fn count_seconds(&mut self) {
+        let seconds = self.clock.elapsed().as_secs_f64();
+        self.clock = Instant::now();
+        self.state.seconds += seconds;
+        self.state.partial.seconds += seconds;
+    }
+
+    fn plan(&self) -> Plan {
+        Plan::compile(&self.recipe.input_shape(), &self.recipe.levels, &self.network.weights())
+    }
+}
+
+/// The classes of the top level's task.
+pub(crate) fn classification(recipe: &Recipe) -> Classification {
+    let head = recipe.levels.last().and_then(|level| level.head.as_ref()).expect("checked recipe: the top has a head");
+    let task = recipe.tasks.iter().find(|task| task.name == head.task);
+    task.expect("checked recipe: the head's task exists").classification.clone()
+}
