@@ -1,10 +1,12 @@
 """Starts a server for as long as it is measured."""
 
+import ctypes
 import http.client
 import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ def serving(command, ready, env=None, cwd=None):
 
     The server and the processes that it started (they share its process group) are gone at the end, however it comes.
     """
+    _adopt_orphans()
     port = _free_port()
     command = [str(part) for part in command(port)]
     with tempfile.TemporaryFile() as log:
@@ -79,6 +82,20 @@ def _stop(child):
         pass
     _signal(child.pid, signal.SIGKILL)
     child.wait()
+    # What it left behind is this process's child now. Waiting for those adds their processor time to this process's
+    # children's, which `Disturbance` relies on.
+    try:
+        while True:
+            os.waitpid(-child.pid, 0)
+    except ChildProcessError:
+        pass
+
+
+def _adopt_orphans():
+    """Makes this process the parent of those that its children leave behind, where the system can."""
+    if sys.platform == "linux":
+        set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
 
 
 def _signal(group, number):

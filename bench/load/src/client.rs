@@ -78,7 +78,10 @@ async fn connection(shared: Rc<Shared>) {
         }
     });
     if finished.await.is_err() {
-        shared.tally.borrow_mut().add_error("no answer in time".to_owned());
+        shared
+            .tally
+            .borrow_mut()
+            .add_error("no answer in time".to_owned());
     }
 }
 
@@ -111,12 +114,19 @@ async fn exchange(socket: &mut Option<Socket>, shared: &Shared) -> Result<Durati
     if response.status == 200 {
         Ok(latency)
     } else {
-        Err(format!("status {}: {}", response.status, response.body_start()))
+        Err(format!(
+            "status {}: {}",
+            response.status,
+            response.body_start()
+        ))
     }
 }
 
 async fn connect(address: SocketAddr) -> io::Result<Socket> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    Ok(Socket { stream, reader: Reader::new() })
+    Ok(Socket {
+        stream,
+        reader: Reader::new(),
+    })
 }

@@ -20,7 +20,12 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     pub(crate) fn new() -> Self {
-        Self { counts: vec![0; BUCKETS], total: 0, min: Duration::MAX, max: Duration::ZERO }
+        Self {
+            counts: vec![0; BUCKETS],
+            total: 0,
+            min: Duration::MAX,
+            max: Duration::ZERO,
+        }
     }
 
     pub(crate) fn record(&mut self, value: Duration) {
@@ -93,7 +98,10 @@ mod tests {
         while value < u64::MAX / 3 {
             for near in [value - 1, value, value + 1] {
                 let found = middle(bucket(near)).as_nanos() as f64;
-                assert!((found - near as f64).abs() <= near as f64 / 511.0, "{near} became {found}");
+                assert!(
+                    (found - near as f64).abs() <= near as f64 / 511.0,
+                    "{near} became {found}"
+                );
             }
             value = value * 3 / 2 + 1;
         }
@@ -108,7 +116,10 @@ mod tests {
         }
         for (quantile, expected) in [(0.0, 1.0), (0.5, 500.0), (0.99, 990.0), (1.0, 1000.0)] {
             let found = histogram.quantile(quantile).unwrap().as_secs_f64() * 1e6;
-            assert!((found - expected).abs() <= expected / 500.0, "{quantile} became {found}");
+            assert!(
+                (found - expected).abs() <= expected / 500.0,
+                "{quantile} became {found}"
+            );
         }
         assert_eq!(histogram.min(), Some(Duration::from_micros(1)));
         assert_eq!(histogram.max(), Some(Duration::from_millis(1)));
@@ -117,6 +128,9 @@ mod tests {
     #[test]
     fn nothing_recorded_has_no_quantile() {
         let empty = Histogram::new();
-        assert_eq!((empty.min(), empty.quantile(0.5), empty.max()), (None, None, None));
+        assert_eq!(
+            (empty.min(), empty.quantile(0.5), empty.max()),
+            (None, None, None)
+        );
     }
 }

@@ -61,7 +61,11 @@ fn main() -> Result<ExitCode> {
     let body = std::fs::read(&arguments.body)
         .with_context(|| format!("cannot read {}", arguments.body.display()))?;
     let request = request::post(&target, &arguments.headers, &body)?;
-    ensure!(arguments.seconds > 0.0, "expected more than 0 seconds, found {}", arguments.seconds);
+    ensure!(
+        arguments.seconds > 0.0,
+        "expected more than 0 seconds, found {}",
+        arguments.seconds
+    );
     let duration = Duration::try_from_secs_f64(arguments.seconds).context("wrong --seconds")?;
 
     let load = Load {
@@ -71,8 +75,14 @@ fn main() -> Result<ExitCode> {
         duration,
         limit: arguments.requests.unwrap_or(u64::MAX),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let tally = runtime.block_on(client::run(load));
     println!("{}", tally.to_json());
-    Ok(if tally.answered() > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if tally.answered() > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -20,23 +20,34 @@ impl Target {
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (host, port) = match authority.split_once(':') {
-            Some((host, port)) => {
-                (host, port.parse().with_context(|| format!("no port number in {url:?}"))?)
-            }
+            Some((host, port)) => (
+                host,
+                port.parse()
+                    .with_context(|| format!("no port number in {url:?}"))?,
+            ),
             None => (authority, 80),
         };
         ensure!(!host.is_empty(), "no host in {url:?}");
         let clean = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        ensure!(clean(host) && clean(path), "a blank or a control character in {url:?}");
+        ensure!(
+            clean(host) && clean(path),
+            "a blank or a control character in {url:?}"
+        );
         let path = if path.is_empty() { "/" } else { path };
-        Ok(Self { host: host.to_owned(), port, path: path.to_owned() })
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            path: path.to_owned(),
+        })
     }
 
     /// The first address of the host.
     pub(crate) fn address(&self) -> Result<SocketAddr> {
         let found = (self.host.as_str(), self.port).to_socket_addrs();
         let mut addresses = found.with_context(|| format!("cannot resolve {}", self.host))?;
-        addresses.next().with_context(|| format!("{} has no address", self.host))
+        addresses
+            .next()
+            .with_context(|| format!("{} has no address", self.host))
     }
 }
 
@@ -52,7 +63,10 @@ pub(crate) fn post(target: &Target, headers: &[String], body: &[u8]) -> Result<V
             !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()),
             "expected a header `Name: value`, found {line:?}"
         );
-        ensure!(!value.contains(['\r', '\n']), "a line break in the header {name:?}");
+        ensure!(
+            !value.contains(['\r', '\n']),
+            "a line break in the header {name:?}"
+        );
         head.push_str(&format!("{name}: {}\r\n", value.trim()));
     }
     head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
@@ -66,20 +80,34 @@ mod tests {
     use super::*;
 
     fn target(host: &str, port: u16, path: &str) -> Target {
-        Target { host: host.to_owned(), port, path: path.to_owned() }
+        Target {
+            host: host.to_owned(),
+            port,
+            path: path.to_owned(),
+        }
     }
 
     #[test]
     fn a_url_gives_host_port_and_path() {
         let check = |url, expected| assert_eq!(Target::parse(url).unwrap(), expected);
-        check("http://127.0.0.1:8000/v2/x?y=1", target("127.0.0.1", 8000, "/v2/x?y=1"));
+        check(
+            "http://127.0.0.1:8000/v2/x?y=1",
+            target("127.0.0.1", 8000, "/v2/x?y=1"),
+        );
         check("http://localhost:1", target("localhost", 1, "/"));
         check("http://localhost/a:b", target("localhost", 80, "/a:b"));
     }
 
     #[test]
     fn a_wrong_url_is_refused() {
-        for url in ["https://a/", "a", "http://", "http://a:b/", "http://a/x y", "http://a/\r\nb"] {
+        for url in [
+            "https://a/",
+            "a",
+            "http://",
+            "http://a:b/",
+            "http://a/x y",
+            "http://a/\r\nb",
+        ] {
             assert!(Target::parse(url).is_err(), "{url}");
         }
     }
@@ -94,7 +122,10 @@ mod tests {
     #[test]
     fn a_header_cannot_smuggle_another() {
         for line in ["A", ": b", "A: b\r\nC: d", "A b: c"] {
-            assert!(post(&target("h", 9, "/p"), &[line.to_owned()], b"").is_err(), "{line:?}");
+            assert!(
+                post(&target("h", 9, "/p"), &[line.to_owned()], b"").is_err(),
+                "{line:?}"
+            );
         }
     }
 }

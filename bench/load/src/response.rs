@@ -50,7 +50,11 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; BUFFER], start: 0, end: 0 }
+        Self {
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+        }
     }
 
     /// Reads the next answer to its last byte. An error says what was wrong with it; the connection is then of no use.
@@ -77,7 +81,11 @@ impl Reader {
                 }
             }
         }
-        Ok(Response { status: head.status, keep_alive: head.keep_alive, kept })
+        Ok(Response {
+            status: head.status,
+            keep_alive: head.keep_alive,
+            kept,
+        })
     }
 
     async fn head(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Head, String> {
@@ -199,12 +207,18 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, String> {
     for header in parsed.headers.iter() {
         let value = std::str::from_utf8(header.value).unwrap_or_default().trim();
         if header.name.eq_ignore_ascii_case("content-length") {
-            let bytes: u64 = value.parse().map_err(|_| format!("wrong length {value:?}"))?;
+            let bytes: u64 = value
+                .parse()
+                .map_err(|_| format!("wrong length {value:?}"))?;
             length = Some(bytes);
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
             chunked = value.to_ascii_lowercase().ends_with("chunked");
         } else if header.name.eq_ignore_ascii_case("connection") {
-            let named = |option| value.split(',').any(|o| o.trim().eq_ignore_ascii_case(option));
+            let named = |option| {
+                value
+                    .split(',')
+                    .any(|o| o.trim().eq_ignore_ascii_case(option))
+            };
             keep_alive = (keep_alive || named("keep-alive")) && !named("close");
         }
     }
@@ -215,7 +229,12 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, String> {
         None => Length::UntilClose,
     };
     let keep_alive = keep_alive && !matches!(length, Length::UntilClose);
-    Ok(Some(Head { status, length, keep_alive, bytes }))
+    Ok(Some(Head {
+        status,
+        length,
+        keep_alive,
+        bytes,
+    }))
 }
 
 #[cfg(test)]

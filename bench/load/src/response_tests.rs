@@ -26,26 +26,42 @@ impl AsyncRead for Pieces<'_> {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// Reads `answers.len()` answers in pieces of every size; an answer is its status, whether the connection can go on,
 /// and the start of its body.
 fn check(bytes: &str, answers: &[(u16, bool, &str)]) {
     for size in 1..=bytes.len() {
-        let mut stream = Pieces { bytes: bytes.as_bytes(), size };
+        let mut stream = Pieces {
+            bytes: bytes.as_bytes(),
+            size,
+        };
         let mut reader = Reader::new();
         for &(status, keep_alive, body) in answers {
             let found = block_on(reader.read(&mut stream)).unwrap();
             let found = (found.status, found.keep_alive, found.body_start());
-            assert_eq!(found, (status, keep_alive, body.to_owned()), "pieces of {size}");
+            assert_eq!(
+                found,
+                (status, keep_alive, body.to_owned()),
+                "pieces of {size}"
+            );
         }
-        assert!(stream.bytes.is_empty() && reader.start == reader.end, "bytes left over");
+        assert!(
+            stream.bytes.is_empty() && reader.start == reader.end,
+            "bytes left over"
+        );
     }
 }
 
 fn error(bytes: &str) -> String {
-    let mut stream = Pieces { bytes: bytes.as_bytes(), size: 7 };
+    let mut stream = Pieces {
+        bytes: bytes.as_bytes(),
+        size: 7,
+    };
     block_on(Reader::new().read(&mut stream)).unwrap_err()
 }
 
@@ -77,7 +93,10 @@ fn the_connection_header_is_obeyed() {
         "HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n",
         &[(200, false, "")],
     );
-    check("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", &[(200, false, "")]);
+    check(
+        "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        &[(200, false, "")],
+    );
     check(
         "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
         &[(200, true, "")],
@@ -95,8 +114,14 @@ fn interim_and_empty_answers_have_no_body() {
 #[test]
 fn a_long_body_is_not_kept() {
     let body = "x".repeat(3 * BUFFER);
-    let bytes = format!("HTTP/1.1 503 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let mut stream = Pieces { bytes: bytes.as_bytes(), size: 10_000 };
+    let bytes = format!(
+        "HTTP/1.1 503 X\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = Pieces {
+        bytes: bytes.as_bytes(),
+        size: 10_000,
+    };
     let found = block_on(Reader::new().read(&mut stream)).unwrap();
     assert_eq!(found.body_start(), "x".repeat(KEPT));
 }
@@ -106,8 +131,14 @@ fn a_broken_answer_says_what_is_wrong() {
     let torn = "the connection was closed before the answer was complete";
     assert_eq!(error(""), torn);
     assert_eq!(error("HTTP/1.1 200 OK\r\nContent-Len"), torn);
-    assert_eq!(error("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi"), torn);
-    assert_eq!(error("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), torn);
+    assert_eq!(
+        error("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi"),
+        torn
+    );
+    assert_eq!(
+        error("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+        torn
+    );
     assert!(error("SSH-2.0-x\r\n\r\n").contains("not an HTTP answer"));
     assert!(error("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n").contains("wrong length"));
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";

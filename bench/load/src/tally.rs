@@ -46,7 +46,11 @@ impl Tally {
     /// milliseconds, and null when nothing was answered.
     pub(crate) fn to_json(&self) -> Value {
         let seconds = self.elapsed.as_secs_f64();
-        let rate = if seconds > 0.0 { self.answered() as f64 / seconds } else { 0.0 };
+        let rate = if seconds > 0.0 {
+            self.answered() as f64 / seconds
+        } else {
+            0.0
+        };
         let milliseconds = |value: Option<Duration>| value.map(|value| value.as_secs_f64() * 1e3);
         json!({
             "requests": self.answered(),

@@ -1,4 +1,5 @@
 //! The command against a small server.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -49,7 +50,11 @@ fn load(address: SocketAddr, arguments: &[&str]) -> Output {
     let body = folder.path().join("body.json");
     std::fs::write(&body, BODY).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_strata-load"));
-    command.arg("--url").arg(format!("http://{address}/infer")).arg("--body").arg(body);
+    command
+        .arg("--url")
+        .arg(format!("http://{address}/infer"))
+        .arg("--body")
+        .arg(body);
     command.args(arguments).output().unwrap()
 }
 
@@ -66,7 +71,11 @@ fn it_stops_after_the_number_of_requests() {
     let output = load(serve(ok), &["--connections", "4", "--requests", "100"]);
     let found = printed(&output);
     assert!(output.status.success());
-    assert_eq!((&found["requests"], &found["errors"]), (&100.into(), &0.into()), "{found}");
+    assert_eq!(
+        (&found["requests"], &found["errors"]),
+        (&100.into(), &0.into()),
+        "{found}"
+    );
     assert_eq!(found["error_sample"], Value::Null);
     let figure = |value: &Value| value.as_f64().unwrap();
     let rate = figure(&found["requests"]) / figure(&found["seconds"]);
@@ -77,7 +86,10 @@ fn it_stops_after_the_number_of_requests() {
 
 #[test]
 fn it_stops_after_the_time() {
-    let found = printed(&load(serve(ok), &["--connections", "2", "--seconds", "0.3"]));
+    let found = printed(&load(
+        serve(ok),
+        &["--connections", "2", "--seconds", "0.3"],
+    ));
     let seconds = found["seconds"].as_f64().unwrap();
     assert!((0.2..3.0).contains(&seconds), "{found}");
     assert_eq!(found["errors"], 0);
@@ -88,21 +100,34 @@ fn chunked_answers_count() {
     let address = serve(|_, _| {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_owned()
     });
-    assert_eq!(printed(&load(address, &["--requests", "10"]))["requests"], 10);
+    assert_eq!(
+        printed(&load(address, &["--requests", "10"]))["requests"],
+        10
+    );
 }
 
 #[test]
 fn headers_are_sent() {
     let address = serve(|head, _| {
-        let status = if head.contains("\r\nAuthorization: Bearer k\r\n") { 200 } else { 401 };
+        let status = if head.contains("\r\nAuthorization: Bearer k\r\n") {
+            200
+        } else {
+            401
+        };
         format!("HTTP/1.1 {status} X\r\nContent-Length: 9\r\n\r\nwho's it?")
     });
-    let with = load(address, &["--requests", "3", "--header", "Authorization: Bearer k"]);
+    let with = load(
+        address,
+        &["--requests", "3", "--header", "Authorization: Bearer k"],
+    );
     assert_eq!(printed(&with)["requests"], 3);
     let without = load(address, &["--requests", "3"]);
     let found = printed(&without);
     assert!(!without.status.success());
-    assert_eq!((&found["requests"], &found["errors"]), (&0.into(), &3.into()));
+    assert_eq!(
+        (&found["requests"], &found["errors"]),
+        (&0.into(), &3.into())
+    );
     assert_eq!(found["error_sample"], "status 401: who's it?");
     assert_eq!(found["latency_ms"]["p50"], Value::Null);
 }
@@ -110,11 +135,24 @@ fn headers_are_sent() {
 #[test]
 fn a_closed_connection_is_an_error_and_is_opened_again() {
     // The third request of every connection is not answered.
-    let address = serve(|head, number| if number == 2 { String::new() } else { ok(head, number) });
+    let address = serve(|head, number| {
+        if number == 2 {
+            String::new()
+        } else {
+            ok(head, number)
+        }
+    });
     let found = printed(&load(address, &["--requests", "9"]));
-    assert_eq!((&found["requests"], &found["errors"]), (&6.into(), &3.into()), "{found}");
+    assert_eq!(
+        (&found["requests"], &found["errors"]),
+        (&6.into(), &3.into()),
+        "{found}"
+    );
     let sample = found["error_sample"].as_str().unwrap();
-    assert!(sample.contains("closed") || sample.contains("cannot receive"), "{sample}");
+    assert!(
+        sample.contains("closed") || sample.contains("cannot receive"),
+        "{sample}"
+    );
 }
 
 #[test]
@@ -123,7 +161,11 @@ fn a_connection_that_the_server_ends_politely_is_no_error() {
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_owned()
     });
     let found = printed(&load(address, &["--requests", "5"]));
-    assert_eq!((&found["requests"], &found["errors"]), (&5.into(), &0.into()), "{found}");
+    assert_eq!(
+        (&found["requests"], &found["errors"]),
+        (&5.into(), &0.into()),
+        "{found}"
+    );
 }
 
 #[test]
@@ -133,12 +175,20 @@ fn a_server_that_is_not_there_is_a_failure() {
     drop(listener);
     let output = load(address, &["--requests", "2"]);
     assert!(!output.status.success());
-    assert!(printed(&output)["error_sample"].as_str().unwrap().starts_with("cannot connect"));
+    assert!(
+        printed(&output)["error_sample"]
+            .as_str()
+            .unwrap()
+            .starts_with("cannot connect")
+    );
 }
 
 #[test]
 fn wrong_usage_exits_with_2() {
     let address = serve(ok);
-    assert_eq!(load(address, &["--connections", "0"]).status.code(), Some(2));
+    assert_eq!(
+        load(address, &["--connections", "0"]).status.code(),
+        Some(2)
+    );
     assert_eq!(load(address, &["--speed", "1"]).status.code(), Some(2));
 }

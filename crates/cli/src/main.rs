@@ -1,1 +1,34 @@
-fn main() {}
+//! The `strata` command: parses, calls the crates that do the work, prints.
+
+mod args;
+mod commands;
+mod heat_map;
+mod output;
+mod packaging;
+mod places;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{args::Cli, output::Output};
+
+/// Training allocates large buffers at each step; the system's allocator gives them back to the kernel each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output {
+        json: cli.json,
+        quiet: cli.quiet,
+    };
+    match commands::run(cli.command, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

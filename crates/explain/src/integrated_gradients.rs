@@ -81,7 +81,11 @@ const BATCH: usize = 64;
 
 impl Default for IntegratedGradients {
     fn default() -> Self {
-        Self { steps: 50, baseline: Baseline::default(), target: None }
+        Self {
+            steps: 50,
+            baseline: Baseline::default(),
+            target: None,
+        }
     }
 }
 
@@ -102,9 +106,17 @@ impl Explainer {
     ///
     /// # Panics
     /// `levels` are not checked ones, `weights` are of other levels, or there is no channel.
-    pub fn new(input: &[usize], normalisation: &[(f32, f32)], levels: &[Level], weights: &[LevelWeights]) -> Self {
+    pub fn new(
+        input: &[usize],
+        normalisation: &[(f32, f32)],
+        levels: &[Level],
+        weights: &[LevelWeights],
+    ) -> Self {
         assert!(!normalisation.is_empty(), "at least one channel");
-        Self { network: Network::with_weights(input, levels, weights), normalisation: normalisation.to_vec() }
+        Self {
+            network: Network::with_weights(input, levels, weights),
+            normalisation: normalisation.to_vec(),
+        }
     }
 
     /// Integrated gradients of the target's logit with respect to `row`, a prepared row.
@@ -121,7 +133,10 @@ impl Explainer {
     ) -> Result<Attribution, ExplainError> {
         let (expected, classes) = (self.network.input_len(), self.network.output_len());
         if row.len() != expected {
-            return Err(ExplainError::Input { expected, found: row.len() });
+            return Err(ExplainError::Input {
+                expected,
+                found: row.len(),
+            });
         }
         if !(1..=MOST_STEPS).contains(&settings.steps) {
             return Err(ExplainError::Steps(settings.steps));
@@ -133,7 +148,10 @@ impl Explainer {
         };
 
         let baseline = self.baseline(settings.baseline);
-        let ends = self.network.input_gradient([row, &baseline[..]].concat(), target).logits;
+        let ends = self
+            .network
+            .input_gradient([row, &baseline[..]].concat(), target)
+            .logits;
         let mut mean_gradient = vec![0.0_f64; row.len()];
         for points in gauss_legendre(settings.steps).chunks(BATCH) {
             let on_the_way = |(share, _): &(f64, f64)| {
@@ -146,26 +164,49 @@ impl Explainer {
             let rows: Vec<f32> = points.iter().flat_map(on_the_way).collect();
             let gradients = self.network.input_gradient(rows, target).gradient;
             for (gradient, (_, weight)) in gradients.chunks_exact(row.len()).zip(points) {
-                mean_gradient.iter_mut().zip(gradient).for_each(|(mean, g)| *mean += weight * f64::from(*g));
+                mean_gradient
+                    .iter_mut()
+                    .zip(gradient)
+                    .for_each(|(mean, g)| *mean += weight * f64::from(*g));
             }
         }
-        let distance = row.iter().zip(&baseline).map(|(x, b)| f64::from(*x) - f64::from(*b));
-        let values: Vec<f64> = distance.zip(&mean_gradient).map(|(distance, mean)| distance * mean).collect();
+        let distance = row
+            .iter()
+            .zip(&baseline)
+            .map(|(x, b)| f64::from(*x) - f64::from(*b));
+        let values: Vec<f64> = distance
+            .zip(&mean_gradient)
+            .map(|(distance, mean)| distance * mean)
+            .collect();
         let (prediction, baseline_prediction) = (f64::from(ends[0]), f64::from(ends[1]));
         let completeness_error = values.iter().sum::<f64>() - (prediction - baseline_prediction);
         let values = values.iter().map(|value| *value as f32).collect();
-        Ok(Attribution { values, target, prediction, baseline_prediction, completeness_error })
+        Ok(Attribution {
+            values,
+            target,
+            prediction,
+            baseline_prediction,
+            completeness_error,
+        })
     }
 
     /// The class with the highest logit; the first of them if there are several.
     fn predicted(&self, row: &[f32]) -> usize {
         let logits = self.network.logits(row.to_vec());
-        (1..logits.len()).fold(0, |best, class| if logits[class] > logits[best] { class } else { best })
+        (1..logits.len()).fold(0, |best, class| {
+            if logits[class] > logits[best] {
+                class
+            } else {
+                best
+            }
+        })
     }
 
     fn baseline(&self, baseline: Baseline) -> Vec<f32> {
         let numbers = self.network.input_len() / self.normalisation.len();
-        let channel = |(mean, std): &(f32, f32)| std::iter::repeat_n((baseline.pixel() - mean) / std, numbers);
+        let channel = |(mean, std): &(f32, f32)| {
+            std::iter::repeat_n((baseline.pixel() - mean) / std, numbers)
+        };
         self.normalisation.iter().flat_map(channel).collect()
     }
 }
@@ -183,27 +224,45 @@ mod tests {
     fn explainer() -> Explainer {
         let dense = |units| Layer::Dense(Dense { units });
         let levels = vec![
-            Level { name: "a".parse().unwrap(), layers: vec![dense(3), Layer::Relu], head: None },
+            Level {
+                name: "a".parse().unwrap(),
+                layers: vec![dense(3), Layer::Relu],
+                head: None,
+            },
             Level {
                 name: "b".parse().unwrap(),
                 layers: Vec::new(),
-                head: Some(Head { task: "t".parse().unwrap(), layers: vec![dense(2)] }),
+                head: Some(Head {
+                    task: "t".parse().unwrap(),
+                    layers: vec![dense(2)],
+                }),
             },
         ];
         let shapes = level_shapes(&[4], &levels).unwrap();
         let tensor = |salt: usize, shape: &[usize]| {
             let count = shape.iter().product::<usize>();
             let value = |i: usize| ((i * 7 + salt * 3) % 11) as f32 / 5.0 - 1.0;
-            WeightTensor { shape: shape.to_vec(), values: (0..count).map(value).collect() }
+            WeightTensor {
+                shape: shape.to_vec(),
+                values: (0..count).map(value).collect(),
+            }
         };
         let weights = |level: usize, place: &str, outputs: usize, inputs: usize| {
             let tensors = BTreeMap::from([
-                (format!("{place}.0.weight"), tensor(2 * level, &[outputs, inputs])),
+                (
+                    format!("{place}.0.weight"),
+                    tensor(2 * level, &[outputs, inputs]),
+                ),
                 (format!("{place}.0.bias"), tensor(2 * level + 1, &[outputs])),
             ]);
             LevelWeights::new(tensors, &levels[level], &shapes[level]).unwrap()
         };
-        Explainer::new(&[4], &[(0.25, 0.5)], &levels, &[weights(0, "layers", 3, 4), weights(1, "head", 2, 3)])
+        Explainer::new(
+            &[4],
+            &[(0.25, 0.5)],
+            &levels,
+            &[weights(0, "layers", 3, 4), weights(1, "head", 2, 3)],
+        )
     }
 
     const ROW: [f32; 4] = [0.9, -0.4, 1.5, 0.3];
@@ -213,23 +272,48 @@ mod tests {
     fn attributions_match_captum() {
         let explainer = explainer();
         let check = |baseline, target, expected: [f64; 4]| {
-            let settings = IntegratedGradients { steps: 50, baseline, target: Some(target) };
+            let settings = IntegratedGradients {
+                steps: 50,
+                baseline,
+                target: Some(target),
+            };
             let found = explainer.integrated_gradients(&ROW, &settings).unwrap();
             for (found, expected) in found.values.iter().zip(expected) {
-                assert!((f64::from(*found) - expected).abs() < 1e-5, "{baseline:?}: {found}, expected {expected}");
+                assert!(
+                    (f64::from(*found) - expected).abs() < 1e-5,
+                    "{baseline:?}: {found}, expected {expected}"
+                );
             }
         };
-        check(Baseline::Black, 0, [-0.532865296, 0.055546358, -1.090309084, -0.260618058]);
-        check(Baseline::Black, 1, [-0.497648978, 0.062659769, -1.377731815, -0.195463548]);
+        check(
+            Baseline::Black,
+            0,
+            [-0.532865296, 0.055546358, -1.090309084, -0.260618058],
+        );
+        check(
+            Baseline::Black,
+            1,
+            [-0.497648978, 0.062659769, -1.377731815, -0.195463548],
+        );
         check(Baseline::White, 0, [0.072000004, -0.684000055, -0.0, -0.0]);
         check(Baseline::White, 1, [0.096000003, -0.91200005, -0.0, -0.0]);
-        check(Baseline::Grey, 0, [-0.048000003, -0.324000026, -0.480000027, -0.0]);
-        check(Baseline::Grey, 1, [-0.064000002, -0.432000024, -0.64000002, -0.0]);
+        check(
+            Baseline::Grey,
+            0,
+            [-0.048000003, -0.324000026, -0.480000027, -0.0],
+        );
+        check(
+            Baseline::Grey,
+            1,
+            [-0.064000002, -0.432000024, -0.64000002, -0.0],
+        );
     }
 
     #[test]
     fn the_values_add_up_to_what_they_explain() {
-        let found = explainer().integrated_gradients(&ROW, &IntegratedGradients::default()).unwrap();
+        let found = explainer()
+            .integrated_gradients(&ROW, &IntegratedGradients::default())
+            .unwrap();
         let sum: f64 = found.values.iter().map(|value| f64::from(*value)).sum();
         let error = sum - (found.prediction - found.baseline_prediction);
         assert!((error - found.completeness_error).abs() < 1e-5);
@@ -238,7 +322,10 @@ mod tests {
 
     #[test]
     fn the_same_question_has_the_same_answer() {
-        let settings = IntegratedGradients { steps: 130, ..IntegratedGradients::default() };
+        let settings = IntegratedGradients {
+            steps: 130,
+            ..IntegratedGradients::default()
+        };
         let ask = || explainer().integrated_gradients(&ROW, &settings).unwrap();
         assert_eq!(ask(), ask());
     }
@@ -246,13 +333,31 @@ mod tests {
     #[test]
     fn questions_that_make_no_sense_are_refused() {
         let ask = |row: &[f32], steps, target| {
-            let settings = IntegratedGradients { steps, baseline: Baseline::Grey, target };
-            explainer().integrated_gradients(row, &settings).unwrap_err()
+            let settings = IntegratedGradients {
+                steps,
+                baseline: Baseline::Grey,
+                target,
+            };
+            explainer()
+                .integrated_gradients(row, &settings)
+                .unwrap_err()
         };
-        assert_eq!(ask(&ROW[..3], 50, None), ExplainError::Input { expected: 4, found: 3 });
+        assert_eq!(
+            ask(&ROW[..3], 50, None),
+            ExplainError::Input {
+                expected: 4,
+                found: 3
+            }
+        );
         assert_eq!(ask(&ROW, 0, None), ExplainError::Steps(0));
         assert_eq!(ask(&ROW, MOST_STEPS + 1, None), ExplainError::Steps(501));
-        assert_eq!(ask(&ROW, 50, Some(2)), ExplainError::Target { found: 2, classes: 2 });
+        assert_eq!(
+            ask(&ROW, 50, Some(2)),
+            ExplainError::Target {
+                found: 2,
+                classes: 2
+            }
+        );
     }
 
     #[test]

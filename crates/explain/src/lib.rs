@@ -6,4 +6,6 @@
 mod integrated_gradients;
 mod quadrature;
 
-pub use integrated_gradients::{Attribution, Baseline, ExplainError, Explainer, IntegratedGradients, MOST_STEPS};
+pub use integrated_gradients::{
+    Attribution, Baseline, ExplainError, Explainer, IntegratedGradients, MOST_STEPS,
+};

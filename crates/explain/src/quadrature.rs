@@ -39,9 +39,15 @@ mod tests {
             let rule = gauss_legendre(count);
             assert!(rule.windows(2).all(|pair| pair[0].0 < pair[1].0));
             for degree in [0, 1, 2 * count - 1] {
-                let integral: f64 = rule.iter().map(|(x, weight)| weight * x.powi(degree as i32)).sum();
+                let integral: f64 = rule
+                    .iter()
+                    .map(|(x, weight)| weight * x.powi(degree as i32))
+                    .sum();
                 let expected = 1.0 / (degree as f64 + 1.0);
-                assert!((integral - expected).abs() < 1e-12, "{count} points, degree {degree}: {integral}");
+                assert!(
+                    (integral - expected).abs() < 1e-12,
+                    "{count} points, degree {degree}: {integral}"
+                );
             }
         }
     }

@@ -20,7 +20,12 @@ use crate::{AdamStep, Matrix, MatrixMut, SgdStep, isa::for_each_isa, isa::isa, m
 /// `activation(x weight' + bias)` with `x` `[rows, inputs]`, `weight` `[outputs, inputs]`, `bias` `[outputs]`; the
 /// activation is ReLU or none.
 pub fn dense(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, relu: bool) -> Tensor<2> {
-    let y = Dispatch::dense(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), relu);
+    let y = Dispatch::dense(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        relu,
+    );
     Tensor::from_dispatch(y)
 }
 
@@ -37,9 +42,16 @@ pub fn sgd<const D: usize>(
     velocity: Tensor<D>,
     step: SgdStep,
 ) -> (Tensor<D>, Tensor<D>) {
-    let (weight, velocity) =
-        Dispatch::sgd(weight.into_dispatch(), gradient.into_dispatch(), velocity.into_dispatch(), step);
-    (Tensor::from_dispatch(weight), Tensor::from_dispatch(velocity))
+    let (weight, velocity) = Dispatch::sgd(
+        weight.into_dispatch(),
+        gradient.into_dispatch(),
+        velocity.into_dispatch(),
+        step,
+    );
+    (
+        Tensor::from_dispatch(weight),
+        Tensor::from_dispatch(velocity),
+    )
 }
 
 /// Steps a weight by Adam; gives the new weight and moments.
@@ -56,7 +68,13 @@ pub fn adam<const D: usize>(
         moments.1.into_dispatch(),
         step,
     );
-    (Tensor::from_dispatch(weight), (Tensor::from_dispatch(moment1), Tensor::from_dispatch(moment2)))
+    (
+        Tensor::from_dispatch(weight),
+        (
+            Tensor::from_dispatch(moment1),
+            Tensor::from_dispatch(moment2),
+        ),
+    )
 }
 
 /// What a network needs to learn.
@@ -80,7 +98,10 @@ trait LearnOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// The mean loss as `[1]`, and its gradient with respect to the logits.
-    fn cross_entropy(logits: FloatTensor<Self>, targets: Vec<u32>) -> (FloatTensor<Self>, FloatTensor<Self>);
+    fn cross_entropy(
+        logits: FloatTensor<Self>,
+        targets: Vec<u32>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
 /// What an optimizer needs; never on the tape.
@@ -142,12 +163,20 @@ impl LearnOps for Flex {
 
         let mut dbias = vec![0.0; outputs];
         for row in dy.chunks_exact(outputs) {
-            dbias.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            dbias
+                .iter_mut()
+                .zip(row)
+                .for_each(|(sum, value)| *sum += value);
         }
         let mut dweight = vec![0.0; outputs * inputs];
         let dy = Matrix::new(dy, rows, outputs);
         let x = Matrix::new(values(&x), rows, inputs);
-        matmul(MatrixMut::new(&mut dweight, outputs, inputs), dy.transposed(), x, false);
+        matmul(
+            MatrixMut::new(&mut dweight, outputs, inputs),
+            dy.transposed(),
+            x,
+            false,
+        );
         let dx = if wants_x {
             let mut dx = vec![0.0; rows * inputs];
             let weight = Matrix::new(values(&weight), outputs, inputs);
@@ -156,7 +185,11 @@ impl LearnOps for Flex {
         } else {
             tensor(vec![0.0], &[1])
         };
-        (dx, tensor(dweight, &[outputs, inputs]), tensor(dbias, &[outputs]))
+        (
+            dx,
+            tensor(dweight, &[outputs, inputs]),
+            tensor(dbias, &[outputs]),
+        )
     }
 
     fn cross_entropy(logits: FlexTensor, targets: Vec<u32>) -> (FlexTensor, FlexTensor) {
@@ -177,7 +210,12 @@ impl StepOps for Flex {
         step: SgdStep,
     ) -> (FlexTensor, FlexTensor) {
         let gradient = contiguous(gradient);
-        crate::sgd(weight.storage_mut(), values(&gradient), velocity.storage_mut(), step);
+        crate::sgd(
+            weight.storage_mut(),
+            values(&gradient),
+            velocity.storage_mut(),
+            step,
+        );
         (weight, velocity)
     }
 
@@ -189,7 +227,13 @@ impl StepOps for Flex {
         step: AdamStep,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let gradient = contiguous(gradient);
-        crate::adam(weight.storage_mut(), values(&gradient), moment1.storage_mut(), moment2.storage_mut(), step);
+        crate::adam(
+            weight.storage_mut(),
+            values(&gradient),
+            moment1.storage_mut(),
+            moment2.storage_mut(),
+            step,
+        );
         (weight, moment1, moment2)
     }
 }
@@ -207,11 +251,17 @@ impl<B: Backend + LearnOps, C: CheckpointStrategy> LearnOps for Autodiff<B, C> {
         impl<B: Backend + LearnOps> Backward<B, 3> for Dense {
             type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, bool);
 
-            fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+            fn backward(
+                self,
+                ops: Ops<Self::State, 3>,
+                gradients: &mut Gradients,
+                _: &mut Checkpointer,
+            ) {
                 let (x, weight, y, relu) = ops.state;
                 let dy = gradients.consume::<B>(&ops.node);
                 let [x_node, weight_node, bias_node] = ops.parents;
-                let (dx, dweight, dbias) = B::dense_backward(x, weight, y, dy, relu, x_node.is_some());
+                let (dx, dweight, dbias) =
+                    B::dense_backward(x, weight, y, dy, relu, x_node.is_some());
                 let nodes = [(x_node, dx), (weight_node, dweight), (bias_node, dbias)];
                 for (node, gradient) in nodes {
                     if let Some(node) = node {
@@ -222,7 +272,11 @@ impl<B: Backend + LearnOps, C: CheckpointStrategy> LearnOps for Autodiff<B, C> {
         }
 
         let nodes = [x.node(), weight.node(), bias.node()];
-        let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
+        let (x, weight, bias) = (
+            x.into_primitive(),
+            weight.into_primitive(),
+            bias.into_primitive(),
+        );
         let y = B::dense(x.clone(), weight.clone(), bias, relu);
         match Dense.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(step) => step.finish((x, weight, y.clone(), relu), y),
@@ -240,19 +294,37 @@ impl<B: Backend + LearnOps, C: CheckpointStrategy> LearnOps for Autodiff<B, C> {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         // Gradients are not themselves differentiable: nothing of this project needs second derivatives.
         let (x, weight) = (x.into_primitive(), weight.into_primitive());
-        let (dx, dweight, dbias) =
-            B::dense_backward(x, weight, y.into_primitive(), dy.into_primitive(), relu, wants_x);
-        (Self::from_inner(dx), Self::from_inner(dweight), Self::from_inner(dbias))
+        let (dx, dweight, dbias) = B::dense_backward(
+            x,
+            weight,
+            y.into_primitive(),
+            dy.into_primitive(),
+            relu,
+            wants_x,
+        );
+        (
+            Self::from_inner(dx),
+            Self::from_inner(dweight),
+            Self::from_inner(dbias),
+        )
     }
 
-    fn cross_entropy(logits: FloatTensor<Self>, targets: Vec<u32>) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    fn cross_entropy(
+        logits: FloatTensor<Self>,
+        targets: Vec<u32>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         #[derive(Debug)]
         struct CrossEntropy;
 
         impl<B: Backend + LearnOps> Backward<B, 1> for CrossEntropy {
             type State = FloatTensor<B>;
 
-            fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+            fn backward(
+                self,
+                ops: Ops<Self::State, 1>,
+                gradients: &mut Gradients,
+                _: &mut Checkpointer,
+            ) {
                 let dloss = gradients.consume::<B>(&ops.node);
                 if let [Some(node)] = ops.parents {
                     let dloss = B::float_reshape(dloss, [1, 1].into());
@@ -288,7 +360,11 @@ for_each_isa! {
 }
 
 fn contiguous(tensor: FlexTensor) -> FlexTensor {
-    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
+    if tensor.is_contiguous() {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
 }
 
 fn values(tensor: &FlexTensor) -> &[f32] {
@@ -296,7 +372,12 @@ fn values(tensor: &FlexTensor) -> &[f32] {
 }
 
 fn shape<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
-    tensor.layout().shape().to_vec().try_into().expect("the operation's number of dimensions")
+    tensor
+        .layout()
+        .shape()
+        .to_vec()
+        .try_into()
+        .expect("the operation's number of dimensions")
 }
 
 fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {

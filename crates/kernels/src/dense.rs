@@ -68,20 +68,36 @@ impl DenseWeights {
 
     fn pack_for(isa: Isa, weight: &[f32], bias: &[f32], inputs: usize) -> Self {
         let outputs = bias.len();
-        assert_eq!(weight.len(), outputs * inputs, "one row of weights for each output");
+        assert_eq!(
+            weight.len(),
+            outputs * inputs,
+            "one row of weights for each output"
+        );
         let lanes = if isa == Isa::Avx512 { 16 } else { 8 };
         let padded = outputs.div_ceil(lanes) * lanes;
         let mut panels = Vec::with_capacity(padded * inputs);
         for first in (0..padded).step_by(TILE_VECTORS * lanes) {
             let width = (padded - first).min(TILE_VECTORS * lanes);
             for input in 0..inputs {
-                let value = |output: usize| if output < outputs { weight[output * inputs + input] } else { 0.0 };
+                let value = |output: usize| {
+                    if output < outputs {
+                        weight[output * inputs + input]
+                    } else {
+                        0.0
+                    }
+                };
                 panels.extend((first..first + width).map(value));
             }
         }
         let mut bias = bias.to_vec();
         bias.resize(padded, 0.0);
-        Self { isa, panels, bias, inputs, outputs }
+        Self {
+            isa,
+            panels,
+            bias,
+            inputs,
+            outputs,
+        }
     }
 }
 
@@ -105,13 +121,24 @@ fn apply_avx2(weights: &DenseWeights, input: &[f32], output: &mut [f32], relu: b
 unsafe fn apply<V: Vector>(weights: &DenseWeights, input: &[f32], output: &mut [f32], relu: bool) {
     let panel_width = TILE_VECTORS * V::LANES;
     for (index, bias) in weights.bias.chunks(panel_width).enumerate() {
-        let panel = &weights.panels[index * panel_width * weights.inputs..][..bias.len() * weights.inputs];
+        let panel =
+            &weights.panels[index * panel_width * weights.inputs..][..bias.len() * weights.inputs];
         let first = index * panel_width;
         let valid = (weights.outputs - first).min(panel_width);
-        let row_blocks = input.chunks(TILE_ROWS * weights.inputs).zip(output.chunks_mut(TILE_ROWS * weights.outputs));
+        let row_blocks = input
+            .chunks(TILE_ROWS * weights.inputs)
+            .zip(output.chunks_mut(TILE_ROWS * weights.outputs));
         for (input, output) in row_blocks {
             let rows = input.len() / weights.inputs;
-            let tile = Tile { input, panel, bias, first, valid, outputs: weights.outputs, relu };
+            let tile = Tile {
+                input,
+                panel,
+                bias,
+                first,
+                valid,
+                outputs: weights.outputs,
+                relu,
+            };
             // SAFETY: passed on from the caller; the slices above have the sizes that the tile needs.
             unsafe {
                 match (rows, bias.len() / V::LANES) {
@@ -164,8 +191,9 @@ impl Tile<'_> {
         unsafe {
             let mut sums = [[V::zero(); VECTORS]; ROWS];
             for k in 0..inputs {
-                let weights: [V; VECTORS] =
-                    std::array::from_fn(|v| V::load(self.panel.as_ptr().add(k * width + v * V::LANES)));
+                let weights: [V; VECTORS] = std::array::from_fn(|v| {
+                    V::load(self.panel.as_ptr().add(k * width + v * V::LANES))
+                });
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let x = V::splat(*self.input.get_unchecked(row * inputs + k));
                     for (sum, weight) in sums.iter_mut().zip(weights) {
@@ -199,7 +227,9 @@ mod tests {
     fn numbers(count: usize, seed: u64) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2).wrapping_add(1);
         let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / (1 << 24) as f32 - 0.5
         };
         (0..count).map(|_| next()).collect()

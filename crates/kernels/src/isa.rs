@@ -28,7 +28,10 @@ pub fn isa() -> Isa {
 /// All that this CPU has, for tests.
 #[cfg(test)]
 pub(crate) fn available() -> Vec<Isa> {
-    [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= best()).collect()
+    [Isa::Portable, Isa::Avx2, Isa::Avx512]
+        .into_iter()
+        .filter(|isa| *isa <= best())
+        .collect()
 }
 
 fn best() -> Isa {

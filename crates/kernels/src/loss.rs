@@ -6,12 +6,19 @@
 /// # Panics
 /// The lengths do not fit, or a target is no class.
 pub fn cross_entropy(logits: &[f32], targets: &[u32], gradient: &mut [f32]) -> f64 {
-    assert!(!targets.is_empty() && logits.len().is_multiple_of(targets.len()), "a row of logits for each target");
+    assert!(
+        !targets.is_empty() && logits.len().is_multiple_of(targets.len()),
+        "a row of logits for each target"
+    );
     assert_eq!(logits.len(), gradient.len(), "a gradient for each logit");
     let classes = logits.len() / targets.len();
     let scale = 1.0 / targets.len() as f32;
     let mut total = 0.0;
-    for ((row, gradient), &target) in logits.chunks(classes).zip(gradient.chunks_mut(classes)).zip(targets) {
+    for ((row, gradient), &target) in logits
+        .chunks(classes)
+        .zip(gradient.chunks_mut(classes))
+        .zip(targets)
+    {
         let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let mut sum = 0.0;
         for (g, logit) in gradient.iter_mut().zip(row) {
@@ -51,7 +58,11 @@ mod tests {
             moved[index] -= 2.0 * step;
             let down = cross_entropy(&moved, &targets, &mut [0.0; 6]);
             let slope = (up - down) / (2.0 * f64::from(step)) / 2.0;
-            assert!((slope - f64::from(gradient[index])).abs() < 1e-4, "{slope} {}", gradient[index]);
+            assert!(
+                (slope - f64::from(gradient[index])).abs() < 1e-4,
+                "{slope} {}",
+                gradient[index]
+            );
         }
     }
 

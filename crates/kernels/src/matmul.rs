@@ -28,7 +28,13 @@ impl<'a> Matrix<'a> {
     /// `values` is not `rows * columns` long.
     pub fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
         assert_eq!(values.len(), rows * columns, "a value for each place");
-        Self { values, rows, columns, row_stride: columns, column_stride: 1 }
+        Self {
+            values,
+            rows,
+            columns,
+            row_stride: columns,
+            column_stride: 1,
+        }
     }
 
     /// The same values with rows and columns exchanged.
@@ -50,7 +56,11 @@ impl<'a> MatrixMut<'a> {
     /// `values` is not `rows * columns` long.
     pub fn new(values: &'a mut [f32], rows: usize, columns: usize) -> Self {
         assert_eq!(values.len(), rows * columns, "a value for each place");
-        Self { values, rows, columns }
+        Self {
+            values,
+            rows,
+            columns,
+        }
     }
 }
 
@@ -61,13 +71,24 @@ impl<'a> MatrixMut<'a> {
 /// # Panics
 /// The shapes do not fit.
 pub fn matmul(to: MatrixMut<'_>, left: Matrix<'_>, right: Matrix<'_>, add: bool) {
-    assert_eq!((to.rows, to.columns), (left.rows, right.columns), "shape of the product");
-    assert_eq!(left.columns, right.rows, "columns of the left, rows of the right");
+    assert_eq!(
+        (to.rows, to.columns),
+        (left.rows, right.columns),
+        "shape of the product"
+    );
+    assert_eq!(
+        left.columns, right.rows,
+        "columns of the left, rows of the right"
+    );
     if to.values.is_empty() {
         return;
     }
     let is_large = to.rows * to.columns * left.columns >= WORTH_A_THREAD;
-    let parallelism = if is_large { Parallelism::Rayon(0) } else { Parallelism::None };
+    let parallelism = if is_large {
+        Parallelism::Rayon(0)
+    } else {
+        Parallelism::None
+    };
     // SAFETY: rows, columns and strides describe places inside the slices, as the constructors checked; `to` is
     // borrowed exclusively, so it overlaps neither operand.
     unsafe {

@@ -46,22 +46,44 @@ pub struct AdamStep {
 /// # Panics
 /// The lengths differ.
 pub fn sgd(weights: &mut [f32], gradients: &[f32], velocity: &mut [f32], step: SgdStep) {
-    assert!(weights.len() == gradients.len() && weights.len() == velocity.len(), "one gradient a weight");
+    assert!(
+        weights.len() == gradients.len() && weights.len() == velocity.len(),
+        "one gradient a weight"
+    );
     let isa = isa();
-    let chunks = weights.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(velocity.par_chunks_mut(CHUNK));
-    chunks.for_each(|((weights, gradients), velocity)| sgd_chunk(isa, weights, gradients, velocity, step));
+    let chunks = weights
+        .par_chunks_mut(CHUNK)
+        .zip(gradients.par_chunks(CHUNK))
+        .zip(velocity.par_chunks_mut(CHUNK));
+    chunks.for_each(|((weights, gradients), velocity)| {
+        sgd_chunk(isa, weights, gradients, velocity, step)
+    });
 }
 
 /// Steps `weights` along `gradients` and updates both moments, in one pass. On the first step the moments are zeros.
 ///
 /// # Panics
 /// The lengths differ.
-pub fn adam(weights: &mut [f32], gradients: &[f32], moment1: &mut [f32], moment2: &mut [f32], step: AdamStep) {
+pub fn adam(
+    weights: &mut [f32],
+    gradients: &[f32],
+    moment1: &mut [f32],
+    moment2: &mut [f32],
+    step: AdamStep,
+) {
     assert!(weights.len() == gradients.len(), "one gradient a weight");
-    assert!(weights.len() == moment1.len() && weights.len() == moment2.len(), "two moments a weight");
+    assert!(
+        weights.len() == moment1.len() && weights.len() == moment2.len(),
+        "two moments a weight"
+    );
     let isa = isa();
-    let moments = moment1.par_chunks_mut(CHUNK).zip(moment2.par_chunks_mut(CHUNK));
-    let chunks = weights.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(moments);
+    let moments = moment1
+        .par_chunks_mut(CHUNK)
+        .zip(moment2.par_chunks_mut(CHUNK));
+    let chunks = weights
+        .par_chunks_mut(CHUNK)
+        .zip(gradients.par_chunks(CHUNK))
+        .zip(moments);
     chunks.for_each(|((weights, gradients), (moment1, moment2))| {
         adam_chunk(isa, weights, gradients, moment1, moment2, step);
     });

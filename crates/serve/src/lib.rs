@@ -1,22 +1,23 @@
 //! The model server: models from a store, asked over HTTP by callers with a key.
 //!
-//! [`Server::bind`] opens packages (verified, unsealed in memory), compiles their plans and listens; [`Server::run`]
-//! answers until it is told to stop, then lets requests in flight finish. The protocol is the
-//! [Open Inference Protocol](https://github.com/kserve/open-inference-protocol) version 2 over HTTP/1.1 with its binary
-//! tensor extension, and one route of Strata's own for explanations.
+//! [`Server::bind`] opens packages (verified, unsealed in memory), compiles their plans and listens;
+//! [`Server::run`] answers until it is told to stop, then lets requests in flight finish. The protocol is
+//! the [Open Inference Protocol](https://github.com/kserve/open-inference-protocol) version 2 over
+//! HTTP/1.1 with its binary tensor extension, and one route of Strata's own for explanations.
 //!
 //! What holds:
 //!
-//! - One table lists all [`routes`], and one guard stands in front of them: without a valid API key every path, known
-//!   or not, answers 401. Only liveness and readiness are open.
-//! - A key for some models gets 403 for all others, whether they exist or not; only who may see every model gets 404.
+//! - One table lists all [`routes`], and one guard stands in front of them: without a valid API key every
+//!   path, known or not, answers 401. Only liveness and readiness are open.
+//! - A key for some models gets 403 for all others, whether they exist or not; only who may see every
+//!   model gets 404.
 //! - A row's answer does not depend on what else is computed with it.
-//! - Nothing grows without a bound: heads, bodies, connections, queues and waiting times have limits ([`Limits`]), and
-//!   each limit answers with a status of its own.
+//! - Nothing grows without a bound: heads, bodies, connections, queues and waiting times have limits
+//!   ([`Limits`]), and each limit answers with a status of its own.
 //! - No answer without its origin: version, digest of the manifest, and the levels that gave it.
 //!
-//! The folders: `access` (keys and the guard), `runtime` (models in memory and their batches), `http` (connections,
-//! routes, refusals), `oip` and `explain` (what the routes do).
+//! The folders: `access` (keys and the guard), `runtime` (models in memory and their batches), `http`
+//! (connections, routes, refusals), `oip` and `explain` (what the routes do).
 //!
 //! ```no_run
 //! use strata_package::Access;

@@ -110,7 +110,8 @@ impl Metrics {
 
     pub(crate) fn text(&self) -> String {
         let mut buffer = String::new();
-        // Writing to a string fails only if an encoder of this crate is wrong; half a text still ends with no `EOF`.
+        // Writing to a string fails only if an encoder of this crate is wrong; half a text still ends
+        // with no `EOF`.
         let _ = text::encode(&mut buffer, &self.registry);
         buffer
     }

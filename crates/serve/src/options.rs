@@ -37,7 +37,8 @@ pub struct Limits {
     pub all_bodies_bytes: usize,
     /// Open connections; more wait to be accepted. Default: 4,096.
     pub connections: usize,
-    /// Rows that wait for one version of a model; more are 503. Also the most rows in one request. Default: 4,096.
+    /// Rows that wait for one version of a model; more are 503. Also the most rows in one request.
+    /// Default: 4,096.
     pub queue_rows: usize,
     /// Rows that are computed together. Default: 64.
     pub batch_rows: usize,

@@ -77,8 +77,9 @@ impl Server {
         served
     }
 
-    /// Answers requests until `shutdown` completes. Then it is no longer ready, accepts no connection, closes idle ones
-    /// and waits for requests in flight, at most [`Limits::drain_time`](crate::Limits::drain_time).
+    /// Answers requests until `shutdown` completes. Then it is no longer ready, accepts no connection,
+    /// closes idle ones and waits for requests in flight, at most
+    /// [`Limits::drain_time`](crate::Limits::drain_time).
     ///
     /// Needs a Tokio runtime with time and I/O; several threads are best.
     ///

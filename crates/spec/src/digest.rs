@@ -40,7 +40,13 @@ impl FromStr for Digest {
         }
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            let digit = |c: u8| if c.is_ascii_digit() { c - b'0' } else { c - b'a' + 10 };
+            let digit = |c: u8| {
+                if c.is_ascii_digit() {
+                    c - b'0'
+                } else {
+                    c - b'a' + 10
+                }
+            };
             *byte = digit(pair[0]) << 4 | digit(pair[1]);
         }
         Ok(Self(bytes))
@@ -82,7 +88,13 @@ mod tests {
         let digest = Digest::from_bytes(std::array::from_fn(|i| i as u8 * 7));
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert_eq!("sha256:00".parse::<Digest>(), Err(DigestError));
-        assert_eq!(format!("sha256:{}", "G".repeat(64)).parse::<Digest>(), Err(DigestError));
-        assert_eq!(format!("sha256:{}", "A".repeat(64)).parse::<Digest>(), Err(DigestError));
+        assert_eq!(
+            format!("sha256:{}", "G".repeat(64)).parse::<Digest>(),
+            Err(DigestError)
+        );
+        assert_eq!(
+            format!("sha256:{}", "A".repeat(64)).parse::<Digest>(),
+            Err(DigestError)
+        );
     }
 }

@@ -32,6 +32,10 @@ impl std::error::Error for RecipeError {}
 
 /// The word of `words` that is nearest to `word`, if any is near enough to be a slip.
 pub(crate) fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = |candidate: &&str| strsim::damerau_levenshtein(word, candidate) <= 1 + candidate.len() / 4;
-    words.into_iter().filter(near).min_by_key(|candidate| strsim::damerau_levenshtein(word, candidate))
+    let near =
+        |candidate: &&str| strsim::damerau_levenshtein(word, candidate) <= 1 + candidate.len() / 4;
+    words
+        .into_iter()
+        .filter(near)
+        .min_by_key(|candidate| strsim::damerau_levenshtein(word, candidate))
 }

@@ -59,7 +59,9 @@ impl Layer {
     pub fn parameters(&self, input: &[usize]) -> usize {
         match self {
             Self::Flatten | Self::Relu => 0,
-            Self::Dense(dense) => dense.units.saturating_mul(input.iter().product::<usize>().saturating_add(1)),
+            Self::Dense(dense) => dense
+                .units
+                .saturating_mul(input.iter().product::<usize>().saturating_add(1)),
         }
     }
 

@@ -42,14 +42,21 @@ pub struct LevelShapes {
 ///
 /// # Errors
 /// The place (`levels[1].head.layers[0]`), the level's name and why the layer does not fit.
-pub fn level_shapes(input: &[usize], levels: &[Level]) -> Result<Vec<LevelShapes>, (String, Name, ShapeError)> {
+pub fn level_shapes(
+    input: &[usize],
+    levels: &[Level],
+) -> Result<Vec<LevelShapes>, (String, Name, ShapeError)> {
     let mut shape = input.to_vec();
     let mut shapes = Vec::with_capacity(levels.len());
     for (index, level) in levels.iter().enumerate() {
         let through = |layers: &[Layer], place: &str, mut shape: Vec<usize>| {
             for (position, layer) in layers.iter().enumerate() {
                 shape = layer.output_shape(&shape).map_err(|error| {
-                    (format!("levels[{index}].{place}[{position}]"), level.name.clone(), error)
+                    (
+                        format!("levels[{index}].{place}[{position}]"),
+                        level.name.clone(),
+                        error,
+                    )
                 })?;
             }
             Ok(shape)
@@ -59,7 +66,11 @@ pub fn level_shapes(input: &[usize], levels: &[Level]) -> Result<Vec<LevelShapes
             Some(head) => Some(through(&head.layers, "head.layers", output.clone())?),
             None => None,
         };
-        shapes.push(LevelShapes { input: shape, output: output.clone(), head });
+        shapes.push(LevelShapes {
+            input: shape,
+            output: output.clone(),
+            head,
+        });
         shape = output;
     }
     Ok(shapes)

@@ -59,7 +59,8 @@ pub use error::RecipeError;
 pub use layer::{Dense, Layer, ShapeError};
 pub use level::{Head, Level, LevelShapes, level_shapes};
 pub use manifest::{
-    Blob, Contract, DataDigest, ElementType, Lineage, MANIFEST_FORMAT, Manifest, ManifestError, ManifestLevel,
+    Blob, Contract, DataDigest, ElementType, Lineage, MANIFEST_FORMAT, Manifest, ManifestError,
+    ManifestLevel,
 };
 pub use name::{Name, NameError};
 pub use preparation::{Crop, ImagePreparation, Preparation};
@@ -67,6 +68,6 @@ pub use recipe::{RECIPE_FORMAT, Recipe};
 pub use strategy::{Boundary, LevelRule, Schedule, Strategy};
 pub use task::{Classification, Task};
 pub use train::{
-    Adam, AdamW, Clip, EarlyStopping, MonitoredMetric, Objective, OneCycle, Optimizer, Precision, RateSchedule, Sgd,
-    Step, Train, Cosine,
+    Adam, AdamW, Clip, Cosine, EarlyStopping, MonitoredMetric, Objective, OneCycle, Optimizer,
+    Precision, RateSchedule, Sgd, Step, Train,
 };

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Level, LevelShapes, Name, Precision, Preparation, Strategy, Task, level_shapes};
+use crate::{
+    Digest, Level, LevelShapes, Name, Precision, Preparation, Strategy, Task, level_shapes,
+};
 
 /// The format of manifests that this program writes and reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -120,7 +122,9 @@ pub enum ManifestError {
     #[error("not a manifest: {0}")]
     Form(#[from] serde_json::Error),
     /// Of a format that this program does not know.
-    #[error("manifest format {found}, but this program reads format {MANIFEST_FORMAT}: use a newer strata")]
+    #[error(
+        "manifest format {found}, but this program reads format {MANIFEST_FORMAT}: use a newer strata"
+    )]
     Format {
         /// The format that it names.
         found: u32,
@@ -147,7 +151,9 @@ impl Manifest {
         }
         let header: Header = serde_json::from_slice(json)?;
         if header.format != MANIFEST_FORMAT {
-            return Err(ManifestError::Format { found: header.format });
+            return Err(ManifestError::Format {
+                found: header.format,
+            });
         }
         let manifest: Self = serde_json::from_slice(json)?;
         manifest.check()?;
@@ -163,18 +169,27 @@ impl Manifest {
 
     /// Its levels' names, layers and heads.
     pub fn architecture(&self) -> Vec<Level> {
-        self.levels.iter().map(|level| level.architecture.clone()).collect()
+        self.levels
+            .iter()
+            .map(|level| level.architecture.clone())
+            .collect()
     }
 
     /// The task of the top level's head: the one that an answer is about if nothing else is asked.
     pub fn final_task(&self) -> &Task {
-        let head = self.levels.last().and_then(|level| level.architecture.head.as_ref());
+        let head = self
+            .levels
+            .last()
+            .and_then(|level| level.architecture.head.as_ref());
         let named = head.and_then(|head| self.tasks.iter().find(|task| task.name == head.task));
         named.expect("checked when parsed: the top level has a head and its task exists")
     }
 
     fn check(&self) -> Result<(), ManifestError> {
-        let wrong = |place: &str, problem: String| ManifestError::Content { place: place.to_owned(), problem };
+        let wrong = |place: &str, problem: String| ManifestError::Content {
+            place: place.to_owned(),
+            problem,
+        };
         if self.version == 0 {
             return Err(wrong("version", "versions count from 1".to_owned()));
         }
@@ -185,7 +200,10 @@ impl Manifest {
             .map_err(|(place, _, error)| wrong(&place, error.to_string()))?;
         for (index, (level, shape)) in self.levels.iter().zip(&shapes).enumerate() {
             if *level != level.with_shapes(shape) {
-                return Err(wrong(&format!("levels[{index}]"), "its shapes are not those of its layers".to_owned()));
+                return Err(wrong(
+                    &format!("levels[{index}]"),
+                    "its shapes are not those of its layers".to_owned(),
+                ));
             }
         }
         Ok(())
@@ -195,7 +213,10 @@ impl Manifest {
 impl ManifestLevel {
     /// A level of a package, its contracts taken from its shapes.
     pub fn new(architecture: Level, shapes: &LevelShapes, blob: Blob) -> Self {
-        let contract = |shape: &Vec<usize>| Contract { shape: shape.clone(), datatype: ElementType::Fp32 };
+        let contract = |shape: &Vec<usize>| Contract {
+            shape: shape.clone(),
+            datatype: ElementType::Fp32,
+        };
         Self {
             architecture,
             input: contract(&shapes.input),

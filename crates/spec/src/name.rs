@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 /// The name of a model, level or task: 1 to 64 of `a-z`, `0-9`, `-` and `_`, starting with a letter or digit.
 ///
 /// Names become parts of file paths and addresses, so nothing else is allowed in them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", extend("pattern" = "^[a-z0-9][a-z0-9_-]{0,63}$"))]
 pub struct Name(String);
@@ -38,8 +40,12 @@ impl TryFrom<String> for Name {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
-        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
-        let starts_well = text.bytes().next().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let allowed =
+            |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
+        let starts_well = text
+            .bytes()
+            .next()
+            .is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         if starts_well && text.len() <= 64 && text.bytes().all(allowed) {
             Ok(Self(text))
         } else {
@@ -66,7 +72,17 @@ mod tests {
 
     #[test]
     fn names_cannot_leave_their_folder() {
-        for bad in ["", "..", "a/b", "A", "a b", ".hidden", "-x", "a\0", &"a".repeat(65)] {
+        for bad in [
+            "",
+            "..",
+            "a/b",
+            "A",
+            "a b",
+            ".hidden",
+            "-x",
+            "a\0",
+            &"a".repeat(65),
+        ] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?} was accepted");
         }
         for good in ["a", "mnist-mlp", "resnet_18", "0"] {

@@ -6,8 +6,8 @@ use serde_path_to_error::Segment;
 use toml::{Spanned, de::DeValue};
 
 use crate::{
-    Clip, DataSpec, Level, Name, Optimizer, Preparation, RateSchedule, RecipeError, Task, Train, error::nearest,
-    level_shapes,
+    Clip, DataSpec, Level, Name, Optimizer, Preparation, RateSchedule, RecipeError, Task, Train,
+    error::nearest, level_shapes,
 };
 
 /// The format of recipes that this program reads.
@@ -57,8 +57,11 @@ impl Recipe {
     /// The first thing that is wrong, with file, line, field and the nearest valid word.
     pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Self, RecipeError> {
         let source = Source::read(text, file, overrides)?;
-        let recipe: Self = serde_path_to_error::deserialize(source.tree.clone()).map_err(|error| source.form_error(&error))?;
-        recipe.check().map_err(|(field, problem)| source.error(&field, problem))?;
+        let recipe: Self = serde_path_to_error::deserialize(source.tree.clone())
+            .map_err(|error| source.form_error(&error))?;
+        recipe
+            .check()
+            .map_err(|(field, problem)| source.error(&field, problem))?;
         Ok(recipe)
     }
 
@@ -79,10 +82,16 @@ impl Recipe {
 
     fn check(&self) -> Result<(), Problem> {
         if self.format != RECIPE_FORMAT {
-            return Err(problem("format", format!("expected {RECIPE_FORMAT}, found {}", self.format)));
+            return Err(problem(
+                "format",
+                format!("expected {RECIPE_FORMAT}, found {}", self.format),
+            ));
         }
         if self.seed > i64::MAX as u64 {
-            return Err(problem("seed", "expected at most 9223372036854775807".to_owned()));
+            return Err(problem(
+                "seed",
+                "expected at most 9223372036854775807".to_owned(),
+            ));
         }
         check_data(&self.data)?;
         check_levels(&self.levels, &self.tasks, &self.preparation)?;
@@ -101,8 +110,15 @@ fn check_data(data: &DataSpec) -> Result<(), Problem> {
     let catalogue = ["mnist", "fashion-mnist", "digits"];
     let is_path = data.source.contains('/');
     if !is_path && !catalogue.contains(&data.source.as_str()) {
-        let found = format!("expected one of {} or the path of a folder, found `{}`", list(&catalogue), data.source);
-        return Err(problem("data.source", with_suggestion(found, &data.source, &catalogue)));
+        let found = format!(
+            "expected one of {} or the path of a folder, found `{}`",
+            list(&catalogue),
+            data.source
+        );
+        return Err(problem(
+            "data.source",
+            with_suggestion(found, &data.source, &catalogue),
+        ));
     }
     if let Some(validation) = &data.validation {
         let fraction = validation.fraction;
@@ -115,7 +131,11 @@ fn check_data(data: &DataSpec) -> Result<(), Problem> {
 }
 
 /// Checks that tasks, levels and preparation fit each other.
-pub(crate) fn check_levels(levels: &[Level], tasks: &[Task], preparation: &Preparation) -> Result<(), Problem> {
+pub(crate) fn check_levels(
+    levels: &[Level],
+    tasks: &[Task],
+    preparation: &Preparation,
+) -> Result<(), Problem> {
     let Preparation::Image(image) = preparation;
     for (side, value) in [("height", image.height), ("width", image.width)] {
         check_range(&format!("preparation.image.{side}"), value, 1, 4096)?;
@@ -124,14 +144,27 @@ pub(crate) fn check_levels(levels: &[Level], tasks: &[Task], preparation: &Prepa
         let text = format!("expected 1 (grey) or 3 (RGB), found {}", image.channels);
         return Err(problem("preparation.image.channels", text));
     }
-    for (field, values, lowest) in [("mean", &image.mean, f32::MIN), ("std", &image.std, f32::MIN_POSITIVE)] {
+    for (field, values, lowest) in [
+        ("mean", &image.mean, f32::MIN),
+        ("std", &image.std, f32::MIN_POSITIVE),
+    ] {
         let field = format!("preparation.image.{field}");
         if !values.is_empty() && values.len() != image.channels {
-            let text = format!("expected {} (one a channel), found {}", image.channels, values.len());
+            let text = format!(
+                "expected {} (one a channel), found {}",
+                image.channels,
+                values.len()
+            );
             return Err((field, text));
         }
-        if let Some(value) = values.iter().find(|value| !value.is_finite() || **value < lowest) {
-            return Err((field, format!("expected finite numbers (for std more than 0), found {value}")));
+        if let Some(value) = values
+            .iter()
+            .find(|value| !value.is_finite() || **value < lowest)
+        {
+            return Err((
+                field,
+                format!("expected finite numbers (for std more than 0), found {value}"),
+            ));
         }
     }
 
@@ -142,11 +175,21 @@ pub(crate) fn check_levels(levels: &[Level], tasks: &[Task], preparation: &Prepa
     for (index, task) in tasks.iter().enumerate() {
         let field = format!("tasks[{index}]");
         if !names.insert(&task.name) {
-            return Err((format!("{field}.name"), format!("`{}` is taken by another task", task.name)));
+            return Err((
+                format!("{field}.name"),
+                format!("`{}` is taken by another task", task.name),
+            ));
         }
         let classification = &task.classification;
-        check_range(&format!("{field}.classification.classes"), classification.classes, 2, 100_000)?;
-        if !classification.labels.is_empty() && classification.labels.len() != classification.classes {
+        check_range(
+            &format!("{field}.classification.classes"),
+            classification.classes,
+            2,
+            100_000,
+        )?;
+        if !classification.labels.is_empty()
+            && classification.labels.len() != classification.classes
+        {
             let (expected, found) = (classification.classes, classification.labels.len());
             return Err((
                 format!("{field}.classification.labels"),
@@ -163,17 +206,33 @@ pub(crate) fn check_levels(levels: &[Level], tasks: &[Task], preparation: &Prepa
         let field = format!("levels[{index}]");
         let name = &level.name;
         if !names.insert(name) {
-            return Err((format!("{field}.name"), format!("`{name}` is taken by another level")));
+            return Err((
+                format!("{field}.name"),
+                format!("`{name}` is taken by another level"),
+            ));
         }
         if level.layers.is_empty() && level.head.is_none() {
-            return Err((field, format!("level `{name}` has neither layers nor a head")));
+            return Err((
+                field,
+                format!("level `{name}` has neither layers nor a head"),
+            ));
         }
         if index == last && level.head.is_none() {
-            return Err((field, format!("level `{name}` is the last one and must have a head")));
+            return Err((
+                field,
+                format!("level `{name}` is the last one and must have a head"),
+            ));
         }
-        for (place, layers) in
-            [("layers", &level.layers), ("head.layers", level.head.as_ref().map_or(&level.layers, |head| &head.layers))]
-        {
+        for (place, layers) in [
+            ("layers", &level.layers),
+            (
+                "head.layers",
+                level
+                    .head
+                    .as_ref()
+                    .map_or(&level.layers, |head| &head.layers),
+            ),
+        ] {
             for (position, layer) in layers.iter().enumerate() {
                 if let crate::Layer::Dense(dense) = layer {
                     let field = format!("{field}.{place}[{position}].dense.units");
@@ -187,12 +246,21 @@ pub(crate) fn check_levels(levels: &[Level], tasks: &[Task], preparation: &Prepa
         .map_err(|(place, level, error)| (place, format!("level `{level}`: {error}")))?;
     for (index, (level, shape)) in levels.iter().zip(&shapes).enumerate() {
         check_size(index, level, shape)?;
-        let (Some(head), Some(output)) = (&level.head, &shape.head) else { continue };
+        let (Some(head), Some(output)) = (&level.head, &shape.head) else {
+            continue;
+        };
         let field = format!("levels[{index}].head");
         let Some(task) = tasks.iter().find(|task| task.name == head.task) else {
             let known: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
-            let found = format!("expected the name of a task ({}), found `{}`", list(&known), head.task);
-            return Err((format!("{field}.task"), with_suggestion(found, head.task.as_str(), &known)));
+            let found = format!(
+                "expected the name of a task ({}), found `{}`",
+                list(&known),
+                head.task
+            );
+            return Err((
+                format!("{field}.task"),
+                with_suggestion(found, head.task.as_str(), &known),
+            ));
         };
         let classes = task.classification.classes;
         if *output != [classes] {
@@ -217,10 +285,16 @@ fn check_size(index: usize, level: &Level, shapes: &crate::LevelShapes) -> Resul
         }
         total
     };
-    let head = level.head.as_ref().map_or(0, |head| count(&head.layers, shapes.output.clone()));
+    let head = level
+        .head
+        .as_ref()
+        .map_or(0, |head| count(&head.layers, shapes.output.clone()));
     let total = count(&level.layers, shapes.input.clone()).saturating_add(head);
     if total > MOST_PARAMETERS {
-        let text = format!("level `{}` has {total} weights; at most {MOST_PARAMETERS} fit", level.name);
+        let text = format!(
+            "level `{}` has {total} weights; at most {MOST_PARAMETERS} fit",
+            level.name
+        );
         return Err((format!("levels[{index}]"), text));
     }
     Ok(())
@@ -233,7 +307,10 @@ fn check_train(train: &Train, has_validation: bool) -> Result<(), Problem> {
         if value.is_finite() && value >= low && value <= high {
             Ok(())
         } else {
-            Err(problem(field, format!("expected a number from {low} to {high}, found {value}")))
+            Err(problem(
+                field,
+                format!("expected a number from {low} to {high}, found {value}"),
+            ))
         }
     };
     let rate = |field: &str, value: f64| within(field, value, f64::MIN_POSITIVE, 1e6);
@@ -242,9 +319,17 @@ fn check_train(train: &Train, has_validation: bool) -> Result<(), Problem> {
         Optimizer::Sgd(sgd) => {
             rate("train.optimizer.sgd.learning_rate", sgd.learning_rate)?;
             within("train.optimizer.sgd.momentum", sgd.momentum, 0.0, 0.9999)?;
-            within("train.optimizer.sgd.weight_decay", sgd.weight_decay, 0.0, 1e3)?;
+            within(
+                "train.optimizer.sgd.weight_decay",
+                sgd.weight_decay,
+                0.0,
+                1e3,
+            )?;
             if sgd.nesterov && sgd.momentum == 0.0 {
-                return Err(problem("train.optimizer.sgd.nesterov", "needs a momentum above 0".to_owned()));
+                return Err(problem(
+                    "train.optimizer.sgd.nesterov",
+                    "needs a momentum above 0".to_owned(),
+                ));
             }
         }
         Optimizer::Adam(adam) => {
@@ -258,7 +343,12 @@ fn check_train(train: &Train, has_validation: bool) -> Result<(), Problem> {
             within("train.optimizer.adamw.beta1", adamw.beta1, 0.0, 0.999_999)?;
             within("train.optimizer.adamw.beta2", adamw.beta2, 0.0, 0.999_999_9)?;
             rate("train.optimizer.adamw.epsilon", adamw.epsilon)?;
-            within("train.optimizer.adamw.weight_decay", adamw.weight_decay, 0.0, 1e3)?;
+            within(
+                "train.optimizer.adamw.weight_decay",
+                adamw.weight_decay,
+                0.0,
+                1e3,
+            )?;
         }
     }
     match &train.schedule {
@@ -267,7 +357,9 @@ fn check_train(train: &Train, has_validation: bool) -> Result<(), Problem> {
             check_range("train.schedule.step.epochs", step.epochs, 1, 1_000_000)?;
             within("train.schedule.step.factor", step.factor, 1e-6, 1.0)?;
         }
-        RateSchedule::Cosine(cosine) => within("train.schedule.cosine.floor", cosine.floor, 0.0, 1.0)?,
+        RateSchedule::Cosine(cosine) => {
+            within("train.schedule.cosine.floor", cosine.floor, 0.0, 1.0)?
+        }
         RateSchedule::OneCycle(cycle) => {
             within("train.schedule.one-cycle.climb", cycle.climb, 0.01, 0.99)?;
             within("train.schedule.one-cycle.start", cycle.start, 1.0, 1e9)?;
@@ -280,10 +372,21 @@ fn check_train(train: &Train, has_validation: bool) -> Result<(), Problem> {
         None => {}
     }
     if let Some(stopping) = &train.early_stopping {
-        check_range("train.early_stopping.patience", stopping.patience, 1, 1_000_000)?;
-        within("train.early_stopping.min_delta", stopping.min_delta, 0.0, 1e6)?;
+        check_range(
+            "train.early_stopping.patience",
+            stopping.patience,
+            1,
+            1_000_000,
+        )?;
+        within(
+            "train.early_stopping.min_delta",
+            stopping.min_delta,
+            0.0,
+            1e6,
+        )?;
         if !has_validation {
-            let text = "needs validation rows: set `data.validation = { fraction = 0.1 }`".to_owned();
+            let text =
+                "needs validation rows: set `data.validation = { fraction = 0.1 }`".to_owned();
             return Err(problem("train.early_stopping", text));
         }
     }
@@ -294,11 +397,18 @@ fn check_range(field: &str, value: usize, low: usize, high: usize) -> Result<(),
     if (low..=high).contains(&value) {
         return Ok(());
     }
-    Err(problem(field, format!("expected {low} to {high}, found {value}")))
+    Err(problem(
+        field,
+        format!("expected {low} to {high}, found {value}"),
+    ))
 }
 
 fn list(words: &[&str]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    words
+        .iter()
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn with_suggestion(text: String, word: &str, words: &[&str]) -> String {
@@ -329,7 +439,13 @@ impl<'a> Source<'a> {
         let table: toml::Table = toml::from_str(text).map_err(|error| syntax(&error))?;
         let spans = Spanned::new(spans.span(), DeValue::Table(spans.into_inner()));
         let tree = toml::Value::Table(table);
-        let mut source = Self { text, file, overrides: Vec::new(), spans, tree };
+        let mut source = Self {
+            text,
+            file,
+            overrides: Vec::new(),
+            spans,
+            tree,
+        };
         for setting in overrides {
             source.set(setting)?;
         }
@@ -345,12 +461,17 @@ impl<'a> Source<'a> {
             problem,
         };
         let Some((field, value)) = setting.split_once('=') else {
-            return Err(fail("", "expected FIELD=VALUE, such as train.epochs=3".to_owned()));
+            return Err(fail(
+                "",
+                "expected FIELD=VALUE, such as train.epochs=3".to_owned(),
+            ));
         };
         let field = field.trim();
         let value = value.trim();
         let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok();
-        let parsed = parsed.filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
+        let parsed = parsed
+            .filter(|table| table.len() == 1)
+            .and_then(|mut table| table.remove("value"));
         let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
 
         let path = parts(field);
@@ -364,11 +485,25 @@ impl Source<'_> {
     /// An error about the field at `path`, such as `levels[0].name`.
     fn error(&self, path: &str, problem: String) -> RecipeError {
         let parts = parts(path);
-        let by_override = self.overrides.iter().rev().find(|(set, _)| parts.starts_with(set) || set.starts_with(&parts));
+        let by_override = self
+            .overrides
+            .iter()
+            .rev()
+            .find(|(set, _)| parts.starts_with(set) || set.starts_with(&parts));
         if let Some((_, origin)) = by_override {
-            return RecipeError { origin: origin.clone(), line: None, field: path.to_owned(), problem };
+            return RecipeError {
+                origin: origin.clone(),
+                line: None,
+                field: path.to_owned(),
+                problem,
+            };
         }
-        RecipeError { origin: self.file.to_owned(), line: self.line(&parts), field: path.to_owned(), problem }
+        RecipeError {
+            origin: self.file.to_owned(),
+            line: self.line(&parts),
+            field: path.to_owned(),
+            problem,
+        }
     }
 
     /// The line of the field, or of the nearest thing around it that the file has.
@@ -378,12 +513,21 @@ impl Source<'_> {
         for part in parts {
             match value.get_ref() {
                 DeValue::Table(table) => {
-                    let Some((key, next)) = table.iter().find(|(key, _)| key.get_ref() == part) else { break };
+                    let Some((key, next)) = table.iter().find(|(key, _)| key.get_ref() == part)
+                    else {
+                        break;
+                    };
                     at = Some(key.span().start);
                     value = next;
                 }
                 DeValue::Array(items) => {
-                    let Some(next) = part.parse::<usize>().ok().and_then(|index| items.get(index)) else { break };
+                    let Some(next) = part
+                        .parse::<usize>()
+                        .ok()
+                        .and_then(|index| items.get(index))
+                    else {
+                        break;
+                    };
                     at = Some(next.span().start);
                     value = next;
                 }
@@ -420,7 +564,11 @@ impl Source<'_> {
         let text = if message.starts_with("unknown field") {
             let word = quoted.first().copied().unwrap_or_default();
             if path.rsplit('.').next() != Some(word) {
-                path = if path.is_empty() { word.to_owned() } else { format!("{path}.{word}") };
+                path = if path.is_empty() {
+                    word.to_owned()
+                } else {
+                    format!("{path}.{word}")
+                };
             }
             unknown("unknown field")
         } else if message.starts_with("unknown variant") {
@@ -441,13 +589,20 @@ fn set_at(tree: &mut toml::Value, path: &[String], new: toml::Value) -> Result<(
     };
     match tree {
         toml::Value::Table(table) => {
-            let next = table.entry(part.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let next = table
+                .entry(part.clone())
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
             set_at(next, rest, new)
         }
         toml::Value::Array(items) => {
             let count = items.len();
-            let item = part.parse::<usize>().ok().and_then(|index| items.get_mut(index));
-            let item = item.ok_or_else(|| format!("expected the number of an item below {count}, found `{part}`"))?;
+            let item = part
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| items.get_mut(index));
+            let item = item.ok_or_else(|| {
+                format!("expected the number of an item below {count}, found `{part}`")
+            })?;
             set_at(item, rest, new)
         }
         _ => Err(format!("there is no `{part}` in a {}", tree.type_str())),
@@ -456,11 +611,21 @@ fn set_at(tree: &mut toml::Value, path: &[String], new: toml::Value) -> Result<(
 
 /// `levels[0].name` as its parts.
 fn parts(field: &str) -> Vec<String> {
-    field.replace('[', ".").replace(']', "").split('.').map(str::to_owned).collect()
+    field
+        .replace('[', ".")
+        .replace(']', "")
+        .split('.')
+        .map(str::to_owned)
+        .collect()
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
+    1 + text
+        .as_bytes()
+        .iter()
+        .take(offset)
+        .filter(|byte| **byte == b'\n')
+        .count()
 }
 
 #[cfg(test)]
@@ -479,20 +644,37 @@ mod tests {
     #[test]
     fn the_shipped_recipe_is_the_source_program() {
         let recipe = Recipe::parse(MNIST, "r.toml", &[]).unwrap();
-        assert_eq!(recipe.levels.iter().map(|level| level.name.as_str()).collect::<Vec<_>>(), ["hidden", "digits"]);
+        assert_eq!(
+            recipe
+                .levels
+                .iter()
+                .map(|level| level.name.as_str())
+                .collect::<Vec<_>>(),
+            ["hidden", "digits"]
+        );
         assert_eq!((recipe.train.epochs, recipe.train.batch), (10, 128));
-        assert_eq!(recipe.train.optimizer, Optimizer::Adam(crate::Adam::default()));
+        assert_eq!(
+            recipe.train.optimizer,
+            Optimizer::Adam(crate::Adam::default())
+        );
     }
 
     #[test]
     fn a_resolved_recipe_reads_back_as_itself() {
         let recipe = Recipe::parse(MNIST, "r.toml", &["train.clip.norm=1.0".to_owned()]).unwrap();
-        assert_eq!(Recipe::parse(&recipe.to_toml(), "resolved", &[]), Ok(recipe));
+        assert_eq!(
+            Recipe::parse(&recipe.to_toml(), "resolved", &[]),
+            Ok(recipe)
+        );
     }
 
     #[test]
     fn errors_name_file_line_field_and_the_nearest_word() {
-        check_error("epochs = 10", "epoch = 10", "r.toml:41: train.epoch: unknown field; did you mean `epochs`?");
+        check_error(
+            "epochs = 10",
+            "epoch = 10",
+            "r.toml:41: train.epoch: unknown field; did you mean `epochs`?",
+        );
         check_error(
             "\"end-to-end\"",
             "\"end-to-ent\"",
@@ -509,8 +691,16 @@ mod tests {
             "r.toml:8: data.source: expected one of `mnist`, `fashion-mnist`, `digits` or the path of a folder, \
              found `mnits`; did you mean `mnist`?",
         );
-        check_error("epochs = 10", "epochs = -1", "r.toml:41: train.epochs: invalid value: integer `-1`, expected usize");
-        check_error("epochs = 10", "epochs = ", "r.toml:41: not TOML: string values must be quoted, expected literal string");
+        check_error(
+            "epochs = 10",
+            "epochs = -1",
+            "r.toml:41: train.epochs: invalid value: integer `-1`, expected usize",
+        );
+        check_error(
+            "epochs = 10",
+            "epochs = ",
+            "r.toml:41: not TOML: string values must be quoted, expected literal string",
+        );
     }
 
     #[test]
@@ -534,14 +724,25 @@ mod tests {
         let parse = |setting: &str| Recipe::parse(MNIST, "r.toml", &[setting.to_owned()]);
         assert_eq!(parse("train.epochs=3").unwrap().train.epochs, 3);
         assert_eq!(parse("data.source=digits").unwrap().data.source, "digits");
-        assert_eq!(parse("levels[0].name=first").unwrap().levels[0].name.as_str(), "first");
+        assert_eq!(
+            parse("levels[0].name=first").unwrap().levels[0]
+                .name
+                .as_str(),
+            "first"
+        );
         let error = |setting: &str| parse(setting).unwrap_err().to_string();
-        assert_eq!(error("train.epochs=0"), "--set train.epochs=0: train.epochs: expected 1 to 1000000, found 0");
+        assert_eq!(
+            error("train.epochs=0"),
+            "--set train.epochs=0: train.epochs: expected 1 to 1000000, found 0"
+        );
         assert_eq!(
             error("train.epoch=3"),
             "--set train.epoch=3: train.epoch: unknown field; did you mean `epochs`?"
         );
-        assert_eq!(error("epochs"), "--set epochs: expected FIELD=VALUE, such as train.epochs=3");
+        assert_eq!(
+            error("epochs"),
+            "--set epochs: expected FIELD=VALUE, such as train.epochs=3"
+        );
         assert_eq!(
             error("levels[7].name=x"),
             "--set levels[7].name=x: levels[7].name: expected the number of an item below 2, found `7`"
@@ -554,7 +755,10 @@ mod tests {
         let recipe = Recipe::parse(MNIST, "r.toml", &[]).unwrap();
         let written = toml::from_str::<toml::Table>(&recipe.to_toml()).unwrap();
         for field in written.keys() {
-            assert!(schema["properties"].get(field).is_some(), "{field} is not in the schema");
+            assert!(
+                schema["properties"].get(field).is_some(),
+                "{field} is not in the schema"
+            );
         }
     }
 }

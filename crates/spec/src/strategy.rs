@@ -51,7 +51,13 @@ pub struct LevelRule {
 
 impl Strategy {
     /// All strategies, in the order of the documentation.
-    pub const ALL: [Self; 5] = [Self::EndToEnd, Self::DeepSupervision, Self::Local, Self::Greedy, Self::Staged];
+    pub const ALL: [Self; 5] = [
+        Self::EndToEnd,
+        Self::DeepSupervision,
+        Self::Local,
+        Self::Greedy,
+        Self::Staged,
+    ];
 
     /// The word that a recipe uses for it.
     pub fn word(self) -> &'static str {
@@ -75,7 +81,11 @@ impl Strategy {
             Self::Greedy => (Boundary::Stop, true, Schedule::Turn(level)),
             Self::Staged => (Boundary::Pass, is_last, Schedule::From(from_top)),
         };
-        LevelRule { below, objective, learns }
+        LevelRule {
+            below,
+            objective,
+            learns,
+        }
     }
 }
 
@@ -87,14 +97,33 @@ mod tests {
     fn the_table_of_strategies_is_the_documented_one() {
         let table = |strategy: Strategy| [0, 1, 2].map(|level| strategy.rule(level, 3));
         let all = |below, objectives: [bool; 3], learns: [Schedule; 3]| {
-            [0, 1, 2].map(|i| LevelRule { below, objective: objectives[i], learns: learns[i] })
+            [0, 1, 2].map(|i| LevelRule {
+                below,
+                objective: objectives[i],
+                learns: learns[i],
+            })
         };
         let at_once = [Schedule::AllAtOnce; 3];
         let last = [false, false, true];
-        assert_eq!(table(Strategy::EndToEnd), all(Boundary::Pass, last, at_once));
-        assert_eq!(table(Strategy::DeepSupervision), all(Boundary::Pass, [true; 3], at_once));
-        assert_eq!(table(Strategy::Local), all(Boundary::Stop, [true; 3], at_once));
-        assert_eq!(table(Strategy::Greedy), all(Boundary::Stop, [true; 3], [0, 1, 2].map(Schedule::Turn)));
-        assert_eq!(table(Strategy::Staged), all(Boundary::Pass, last, [2, 1, 0].map(Schedule::From)));
+        assert_eq!(
+            table(Strategy::EndToEnd),
+            all(Boundary::Pass, last, at_once)
+        );
+        assert_eq!(
+            table(Strategy::DeepSupervision),
+            all(Boundary::Pass, [true; 3], at_once)
+        );
+        assert_eq!(
+            table(Strategy::Local),
+            all(Boundary::Stop, [true; 3], at_once)
+        );
+        assert_eq!(
+            table(Strategy::Greedy),
+            all(Boundary::Stop, [true; 3], [0, 1, 2].map(Schedule::Turn))
+        );
+        assert_eq!(
+            table(Strategy::Staged),
+            all(Boundary::Pass, last, [2, 1, 0].map(Schedule::From))
+        );
     }
 }

@@ -28,6 +28,9 @@ pub struct Classification {
 impl Classification {
     /// The label of a class; its number where no labels were given.
     pub fn label(&self, class: usize) -> String {
-        self.labels.get(class).cloned().unwrap_or_else(|| class.to_string())
+        self.labels
+            .get(class)
+            .cloned()
+            .unwrap_or_else(|| class.to_string())
     }
 }

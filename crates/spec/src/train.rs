@@ -230,19 +230,34 @@ impl Default for Optimizer {
 
 impl Default for Adam {
     fn default() -> Self {
-        Self { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-7 }
+        Self {
+            learning_rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-7,
+        }
     }
 }
 
 impl Default for AdamW {
     fn default() -> Self {
-        Self { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-7, weight_decay: 0.01 }
+        Self {
+            learning_rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-7,
+            weight_decay: 0.01,
+        }
     }
 }
 
 impl Default for OneCycle {
     fn default() -> Self {
-        Self { climb: 0.3, start: 25.0, end: 1e4 }
+        Self {
+            climb: 0.3,
+            start: 25.0,
+            end: 1e4,
+        }
     }
 }
 

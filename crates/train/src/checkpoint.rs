@@ -60,11 +60,24 @@ impl Checkpoint {
     pub(crate) fn write(&self, folder: &Path) -> Result<(), TrainError> {
         let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
         let mut add = |name: String, tensor: &WeightTensor| {
-            let bytes = tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let bytes = tensor
+                .values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
             tensors.insert(name, (tensor.shape.clone(), bytes));
         };
-        let best = self.best.iter().flat_map(|best| best.iter().enumerate().map(|level| ("best", level)));
-        for (part, (index, level)) in self.weights.iter().enumerate().map(|level| ("weights", level)).chain(best) {
+        let best = self
+            .best
+            .iter()
+            .flat_map(|best| best.iter().enumerate().map(|level| ("best", level)));
+        for (part, (index, level)) in self
+            .weights
+            .iter()
+            .enumerate()
+            .map(|level| ("weights", level))
+            .chain(best)
+        {
             for (name, tensor) in level.iter() {
                 add(format!("{part}.{index}.{name}"), tensor);
             }
@@ -94,40 +107,71 @@ impl Checkpoint {
         levels: &[Level],
         shapes: &[LevelShapes],
     ) -> Result<Option<Self>, TrainError> {
-        let Some(file) = Self::all(folder)?.pop() else { return Ok(None) };
-        let damaged = |problem: String| TrainError::Damaged { file: file.clone(), problem };
+        let Some(file) = Self::all(folder)?.pop() else {
+            return Ok(None);
+        };
+        let damaged = |problem: String| TrainError::Damaged {
+            file: file.clone(),
+            problem,
+        };
         let bytes = files::read(&file)?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let state = header.metadata().as_ref().and_then(|metadata| metadata.get(STATE));
+        let (_, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let state = header
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get(STATE));
         let state = state.ok_or_else(|| damaged("not a checkpoint".to_owned()))?;
-        let state: State = serde_json::from_str(state).map_err(|error| damaged(error.to_string()))?;
+        let state: State =
+            serde_json::from_str(state).map_err(|error| damaged(error.to_string()))?;
 
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let tensors =
+            SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
         let mut parts: BTreeMap<(String, usize), BTreeMap<String, WeightTensor>> = BTreeMap::new();
         let mut optimizer = OptimizerState::new();
         for (name, view) in tensors.iter() {
             let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
             let values = view.data().chunks_exact(4).map(value).collect();
-            let tensor = WeightTensor { shape: view.shape().to_vec(), values };
+            let tensor = WeightTensor {
+                shape: view.shape().to_vec(),
+                values,
+            };
             let (part, rest) = name.split_once('.').unwrap_or((name, ""));
             if part == "optimizer" {
                 optimizer.insert(rest.to_owned(), tensor);
                 continue;
             }
-            let level = rest.split_once('.').and_then(|(index, rest)| Some((index.parse().ok()?, rest)));
-            let (index, rest) = level.ok_or_else(|| damaged(format!("unexpected tensor `{}`", name.escape_debug())))?;
-            parts.entry((part.to_owned(), index)).or_default().insert(rest.to_owned(), tensor);
+            let level = rest
+                .split_once('.')
+                .and_then(|(index, rest)| Some((index.parse().ok()?, rest)));
+            let (index, rest) = level
+                .ok_or_else(|| damaged(format!("unexpected tensor `{}`", name.escape_debug())))?;
+            parts
+                .entry((part.to_owned(), index))
+                .or_default()
+                .insert(rest.to_owned(), tensor);
         }
         let mut take = |part: &str| {
             let level = |(index, (level, shapes)): (usize, (&Level, &LevelShapes))| {
                 let tensors = parts.remove(&(part.to_owned(), index)).unwrap_or_default();
-                LevelWeights::new(tensors, level, shapes).map_err(|error| damaged(error.to_string()))
+                LevelWeights::new(tensors, level, shapes)
+                    .map_err(|error| damaged(error.to_string()))
             };
-            levels.iter().zip(shapes).enumerate().map(level).collect::<Result<Vec<_>, _>>()
+            levels
+                .iter()
+                .zip(shapes)
+                .enumerate()
+                .map(level)
+                .collect::<Result<Vec<_>, _>>()
         };
         let weights = take("weights")?;
         let best = state.best.map(|_| take("best")).transpose()?;
-        Ok(Some(Self { state, weights, best, optimizer }))
+        Ok(Some(Self {
+            state,
+            weights,
+            best,
+            optimizer,
+        }))
     }
 
     /// Oldest first.
@@ -135,7 +179,10 @@ impl Checkpoint {
         let mut found = Vec::new();
         for entry in fs::read_dir(folder).map_err(TrainError::io(folder))? {
             let path = entry.map_err(TrainError::io(folder))?.path();
-            if path.extension().is_some_and(|extension| extension == "safetensors") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "safetensors")
+            {
                 found.push(path);
             }
         }

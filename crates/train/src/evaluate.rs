@@ -23,7 +23,10 @@ pub(crate) fn predict(plan: &Plan, preparer: &Preparer, fitted: &Images) -> Vec<
     let mut rows = vec![0.0; BATCH * plan.input_len()];
     let mut scratch = Scratch::default();
     let indices: Vec<u32> = (0..fitted.len() as u32).collect();
-    for (indices, logits) in indices.chunks(BATCH).zip(logits.chunks_mut(BATCH * plan.output_len())) {
+    for (indices, logits) in indices
+        .chunks(BATCH)
+        .zip(logits.chunks_mut(BATCH * plan.output_len()))
+    {
         let rows = &mut rows[..indices.len() * plan.input_len()];
         preparer.rows(fitted, indices, rows);
         plan.run(rows, logits, &mut scratch);

@@ -28,7 +28,10 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, TrainError> {
     let size = fs::metadata(file).map_err(TrainError::io(file))?.len();
     if size > LARGEST {
         let problem = format!("{size} bytes are more than any run writes");
-        return Err(TrainError::Damaged { file: file.to_owned(), problem });
+        return Err(TrainError::Damaged {
+            file: file.to_owned(),
+            problem,
+        });
     }
     fs::read(file).map_err(TrainError::io(file))
 }

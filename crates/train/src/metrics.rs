@@ -34,7 +34,10 @@ impl Metrics {
     /// # Panics
     /// There are no rows, the lengths do not fit, or a target is no class.
     pub fn of(logits: &[f32], targets: &[u32], classes: usize) -> Self {
-        assert!(!targets.is_empty() && logits.len() == targets.len() * classes, "a row of logits for each target");
+        assert!(
+            !targets.is_empty() && logits.len() == targets.len() * classes,
+            "a row of logits for each target"
+        );
         let rows = targets.len() as f64;
         let (mut loss, mut correct, mut in_top_k) = (0.0, 0_usize, 0_usize);
         let mut confusion = vec![vec![0_u32; classes]; classes];
@@ -43,18 +46,26 @@ impl Metrics {
             let target = target as usize;
             let predicted = highest(row);
             let top = f64::from(row[predicted]);
-            let sum: f64 = row.iter().map(|logit| (f64::from(*logit) - top).exp()).sum();
+            let sum: f64 = row
+                .iter()
+                .map(|logit| (f64::from(*logit) - top).exp())
+                .sum();
             loss += sum.ln() - (f64::from(row[target]) - top);
             let is_right = predicted == target;
             correct += usize::from(is_right);
             in_top_k += usize::from(rank(row, target) < TOP_K);
             confusion[target][predicted] += 1;
             let confidence = 1.0 / sum;
-            let bin = ((confidence * CALIBRATION_BINS as f64).ceil() as usize).clamp(1, CALIBRATION_BINS) - 1;
+            let bin = ((confidence * CALIBRATION_BINS as f64).ceil() as usize)
+                .clamp(1, CALIBRATION_BINS)
+                - 1;
             bins[bin].0 += confidence;
             bins[bin].1 += f64::from(u8::from(is_right));
         }
-        let gap: f64 = bins.iter().map(|(confidence, right)| (confidence - right).abs()).sum();
+        let gap: f64 = bins
+            .iter()
+            .map(|(confidence, right)| (confidence - right).abs())
+            .sum();
         Self {
             rows: targets.len(),
             loss: loss / rows,
@@ -72,7 +83,10 @@ impl Metrics {
             (format!("{prefix}.loss"), self.loss),
             (format!("{prefix}.accuracy"), self.accuracy),
             (format!("{prefix}.macro_f1"), self.macro_f1),
-            (format!("{prefix}.calibration_error"), self.calibration_error),
+            (
+                format!("{prefix}.calibration_error"),
+                self.calibration_error,
+            ),
         ]);
         if let Some(top_k) = self.top_k {
             named.insert(format!("{prefix}.top_{TOP_K}"), top_k);
@@ -83,12 +97,19 @@ impl Metrics {
 
 /// The first of the highest logits: that of a class that is not a number counts as lowest.
 pub(crate) fn highest(row: &[f32]) -> usize {
-    (1..row.len()).fold(0, |best, class| if row[class] > row[best] || row[best].is_nan() { class } else { best })
+    (1..row.len()).fold(0, |best, class| {
+        if row[class] > row[best] || row[best].is_nan() {
+            class
+        } else {
+            best
+        }
+    })
 }
 
 /// How many classes stand before `target` when the highest logit stands first.
 fn rank(row: &[f32], target: usize) -> usize {
-    let before = |class: usize| row[class] > row[target] || (row[class] == row[target] && class < target);
+    let before =
+        |class: usize| row[class] > row[target] || (row[class] == row[target] && class < target);
     (0..row.len()).filter(|&class| before(class)).count()
 }
 
@@ -126,7 +147,12 @@ mod tests {
             })
             .collect();
         let found = Metrics::of(&logits, &targets, 6);
-        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found}, expected {expected}");
+        let near = |found: f64, expected: f64| {
+            assert!(
+                (found - expected).abs() < 1e-6,
+                "{found}, expected {expected}"
+            )
+        };
         near(found.loss, 2.295507848);
         near(found.accuracy, 0.45);
         near(found.top_k.unwrap(), 0.65);

@@ -9,7 +9,9 @@ use sha2::{Digest as _, Sha256};
 use strata_nn::LevelWeights;
 use strata_spec::{DataDigest, Digest, Recipe, level_shapes};
 
-use crate::{Event, EventKind, Metrics, TrainError, checkpoint::Checkpoint, files, report, trainer::Trained};
+use crate::{
+    Event, EventKind, Metrics, TrainError, checkpoint::Checkpoint, files, report, trainer::Trained,
+};
 
 const RECIPE: &str = "recipe.toml";
 const ORIGIN: &str = "origin.json";
@@ -69,19 +71,26 @@ impl Run {
             return Err(TrainError::RunExists(folder.to_owned()));
         }
         let base = std::path::absolute(base).map_err(TrainError::io(base))?;
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = folder
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(TrainError::io(parent))?;
         // Made beside its place and then moved there, so that a folder of a run always has a recipe.
-        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = folder
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let made = parent.join(format!(".{name}.{}.tmp", std::process::id()));
         let make = || {
             fs::create_dir(&made).map_err(TrainError::io(&made))?;
             fs::create_dir(made.join(CHECKPOINTS)).map_err(TrainError::io(&made))?;
             files::write_whole(&made.join(RECIPE), recipe.to_toml().as_bytes())?;
-            let origin = serde_json::to_vec(&Origin { base }).map_err(|error| TrainError::Damaged {
-                file: made.join(ORIGIN),
-                problem: error.to_string(),
-            })?;
+            let origin =
+                serde_json::to_vec(&Origin { base }).map_err(|error| TrainError::Damaged {
+                    file: made.join(ORIGIN),
+                    problem: error.to_string(),
+                })?;
             files::write_whole(&made.join(ORIGIN), &origin)?;
             File::create(made.join(EVENTS)).map_err(TrainError::io(&made))?;
             fs::rename(&made, folder).map_err(|error| match error.kind() {
@@ -104,7 +113,10 @@ impl Run {
     pub fn open(folder: &Path) -> Result<Self, TrainError> {
         for missing in [RECIPE, ORIGIN, EVENTS] {
             if !folder.join(missing).is_file() {
-                return Err(TrainError::NoRun { folder: folder.to_owned(), missing });
+                return Err(TrainError::NoRun {
+                    folder: folder.to_owned(),
+                    missing,
+                });
             }
         }
         let lock_file = folder.join(LOCK);
@@ -114,16 +126,29 @@ impl Run {
             fs::TryLockError::Error(error) => TrainError::io(&lock_file)(error),
         })?;
         let recipe_file = folder.join(RECIPE);
-        let damaged = |file: &Path, problem: String| TrainError::Damaged { file: file.to_owned(), problem };
-        let text = String::from_utf8(files::read(&recipe_file)?).map_err(|e| damaged(&recipe_file, e.to_string()))?;
+        let damaged = |file: &Path, problem: String| TrainError::Damaged {
+            file: file.to_owned(),
+            problem,
+        };
+        let text = String::from_utf8(files::read(&recipe_file)?)
+            .map_err(|e| damaged(&recipe_file, e.to_string()))?;
         let recipe = Recipe::parse(&text, &recipe_file.display().to_string(), &[])?;
         let origin_file = folder.join(ORIGIN);
         let origin: Origin = serde_json::from_slice(&files::read(&origin_file)?)
             .map_err(|error| damaged(&origin_file, error.to_string()))?;
         let events_file = folder.join(EVENTS);
-        let events = OpenOptions::new().read(true).append(true).open(&events_file);
+        let events = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(&events_file);
         let events = events.map_err(TrainError::io(&events_file))?;
-        Ok(Self { folder: folder.to_owned(), recipe, base: origin.base, events, _lock: lock })
+        Ok(Self {
+            folder: folder.to_owned(),
+            recipe,
+            base: origin.base,
+            events,
+            _lock: lock,
+        })
     }
 
     /// Its folder.
@@ -165,10 +190,14 @@ impl Run {
             return Ok(None);
         }
         let file = self.folder.join(RESULT);
-        let damaged = |file: &Path, problem: String| TrainError::Damaged { file: file.to_owned(), problem };
-        let result: ResultFile =
-            serde_json::from_slice(&files::read(&file)?).map_err(|error| damaged(&file, error.to_string()))?;
-        let shapes = level_shapes(&self.recipe.input_shape(), &self.recipe.levels).expect("checked recipe");
+        let damaged = |file: &Path, problem: String| TrainError::Damaged {
+            file: file.to_owned(),
+            problem,
+        };
+        let result: ResultFile = serde_json::from_slice(&files::read(&file)?)
+            .map_err(|error| damaged(&file, error.to_string()))?;
+        let shapes =
+            level_shapes(&self.recipe.input_shape(), &self.recipe.levels).expect("checked recipe");
         let mut weights = Vec::new();
         for (level, shapes) in self.recipe.levels.iter().zip(&shapes) {
             let file = self.weights_file(level.name.as_str());
@@ -193,7 +222,10 @@ impl Run {
     pub fn events(&self) -> Result<Vec<Event>, TrainError> {
         let file = self.folder.join(EVENTS);
         let bytes = files::read(&file)?;
-        let lines = bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
+        let lines = bytes
+            .split(|byte| *byte == b'\n')
+            .enumerate()
+            .filter(|(_, line)| !line.is_empty());
         let parse = |(number, line): (usize, &[u8])| {
             serde_json::from_slice(line).map_err(|error| TrainError::Damaged {
                 file: file.clone(),
@@ -204,15 +236,23 @@ impl Run {
     }
 
     pub(crate) fn log(&mut self, kind: EventKind) -> Result<(), TrainError> {
-        let event = Event { time: jiff::Timestamp::now().to_string(), kind };
+        let event = Event {
+            time: jiff::Timestamp::now().to_string(),
+            kind,
+        };
         let mut line = serde_json::to_vec(&event).expect("an event has only string keys");
         line.push(b'\n');
-        self.events.write_all(&line).map_err(TrainError::io(self.folder.join(EVENTS)))
+        self.events
+            .write_all(&line)
+            .map_err(TrainError::io(self.folder.join(EVENTS)))
     }
 
     /// Length of the events file, all of which is on the disk.
     pub(crate) fn events_length(&mut self) -> Result<u64, TrainError> {
-        let synced = self.events.sync_all().and_then(|()| self.events.seek(SeekFrom::End(0)));
+        let synced = self
+            .events
+            .sync_all()
+            .and_then(|()| self.events.seek(SeekFrom::End(0)));
         synced.map_err(TrainError::io(self.folder.join(EVENTS)))
     }
 
@@ -221,7 +261,9 @@ impl Run {
         let file = self.folder.join(EVENTS);
         let found = self.events_length()?;
         if found < length {
-            let problem = format!("expected at least the {length} bytes that the checkpoint saw, found {found}");
+            let problem = format!(
+                "expected at least the {length} bytes that the checkpoint saw, found {found}"
+            );
             return Err(TrainError::Damaged { file, problem });
         }
         self.events.set_len(length).map_err(TrainError::io(file))
@@ -232,16 +274,24 @@ impl Run {
     }
 
     pub(crate) fn newest_checkpoint(&self) -> Result<Option<Checkpoint>, TrainError> {
-        let shapes = level_shapes(&self.recipe.input_shape(), &self.recipe.levels).expect("checked recipe");
+        let shapes =
+            level_shapes(&self.recipe.input_shape(), &self.recipe.levels).expect("checked recipe");
         Checkpoint::newest(&self.checkpoint_folder(), &self.recipe.levels, &shapes)
     }
 
     /// Writes weights and report, and at last the result, which says that the run is finished.
-    pub(crate) fn finish(&mut self, trained: &Trained, mistakes: &[report::Mistake]) -> Result<(), TrainError> {
+    pub(crate) fn finish(
+        &mut self,
+        trained: &Trained,
+        mistakes: &[report::Mistake],
+    ) -> Result<(), TrainError> {
         let weights = self.folder.join(WEIGHTS);
         fs::create_dir_all(&weights).map_err(TrainError::io(&weights))?;
         for (level, trained) in self.recipe.levels.iter().zip(&trained.weights) {
-            files::write_whole(&self.weights_file(level.name.as_str()), &trained.to_safetensors())?;
+            files::write_whole(
+                &self.weights_file(level.name.as_str()),
+                &trained.to_safetensors(),
+            )?;
         }
         let page = report::page(&self.recipe, &self.events()?, mistakes);
         files::write_whole(&self.report(), page.as_bytes())?;
@@ -258,6 +308,8 @@ impl Run {
     }
 
     fn weights_file(&self, level: &str) -> PathBuf {
-        self.folder.join(WEIGHTS).join(format!("{level}.safetensors"))
+        self.folder
+            .join(WEIGHTS)
+            .join(format!("{level}.safetensors"))
     }
 }

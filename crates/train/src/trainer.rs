@@ -3,7 +3,8 @@ use std::time::{Duration, Instant};
 use strata_data::{Dataset, Images, Preparer, permutation, stratified};
 use strata_nn::{LevelWeights, Network, Optimizer, Plan};
 use strata_spec::{
-    Classification, DataDigest, MonitoredMetric, Optimizer as Rule, Precision, Preparation, Recipe, Strategy,
+    Classification, DataDigest, MonitoredMetric, Optimizer as Rule, Precision, Preparation, Recipe,
+    Strategy,
 };
 
 use crate::{
@@ -65,6 +66,8 @@ pub struct Progress<'a> {
     pub loss: f64,
     /// Share of right answers so far in this epoch.
     pub accuracy: f64,
+    /// Whether this was the last step of its epoch.
+    pub ends_epoch: bool,
     /// After the last step of an epoch: the metrics on the validation rows, if there are any.
     pub validation: Option<&'a Metrics>,
 }
@@ -94,16 +97,29 @@ pub fn train(
 }
 
 fn check_available(recipe: &Recipe) -> Result<(), TrainError> {
-    let not = |field, value: String, instead| Err(TrainError::NotAvailable { field, value, instead });
+    let not = |field, value: String, instead| {
+        Err(TrainError::NotAvailable {
+            field,
+            value,
+            instead,
+        })
+    };
     if recipe.train.strategy != Strategy::EndToEnd {
-        return not("train.strategy", recipe.train.strategy.word().to_owned(), "end-to-end");
+        return not(
+            "train.strategy",
+            recipe.train.strategy.word().to_owned(),
+            "end-to-end",
+        );
     }
     if recipe.train.precision == Precision::Bf16 {
         return not("train.precision", "bf16".to_owned(), "auto");
     }
     let below_top = &recipe.levels[..recipe.levels.len() - 1];
     if let Some(level) = below_top.iter().find(|level| level.head.is_some()) {
-        let value = format!("a head on level {}, which `end-to-end` does not learn", level.name);
+        let value = format!(
+            "a head on level {}, which `end-to-end` does not learn",
+            level.name
+        );
         return not("levels", value, "a head on the last level only");
     }
     Ok(())
@@ -132,11 +148,14 @@ impl<'a> Trainer<'a> {
         let (train, validation) = match &recipe.data.validation {
             None => (preparer.fit(&data.train)?, None),
             Some(validation) => {
-                let (train, held) = stratified(&data.train.labels, validation.fraction, validation.seed);
+                let (train, held) =
+                    stratified(&data.train.labels, validation.fraction, validation.seed);
                 if train.is_empty() || held.is_empty() {
                     let rows = data.train.len();
                     let share = validation.fraction;
-                    return Err(TrainError::Data(format!("{rows} rows are too few to keep {share} for validation")));
+                    return Err(TrainError::Data(format!(
+                        "{rows} rows are too few to keep {share} for validation"
+                    )));
                 }
                 let held = preparer.fit(&data.train.select(&held))?;
                 (preparer.fit(&data.train.select(&train))?, Some(held))
@@ -157,7 +176,19 @@ impl<'a> Trainer<'a> {
             events: 0,
         };
         let clock = Instant::now();
-        Ok(Self { run, recipe, preparer, train, validation, test, network, optimizer, state, best: None, clock })
+        Ok(Self {
+            run,
+            recipe,
+            preparer,
+            train,
+            validation,
+            test,
+            network,
+            optimizer,
+            state,
+            best: None,
+            clock,
+        })
     }
 
     fn start(&mut self, data: &Dataset) -> Result<(), TrainError> {
@@ -177,20 +208,35 @@ impl<'a> Trainer<'a> {
     fn restore(&mut self, checkpoint: Checkpoint, data: &Dataset) -> Result<(), TrainError> {
         let state = checkpoint.state;
         if state.recipe != self.state.recipe {
-            let text = "its recipe.toml was changed after the training began: start a new run instead".to_owned();
-            return Err(TrainError::Damaged { file: self.run.folder().to_owned(), problem: text });
+            let text =
+                "its recipe.toml was changed after the training began: start a new run instead"
+                    .to_owned();
+            return Err(TrainError::Damaged {
+                file: self.run.folder().to_owned(),
+                problem: text,
+            });
         }
         if state.data != data.digests {
-            let text = "not the data that this run began with (other files, or changed ones)".to_owned();
+            let text =
+                "not the data that this run began with (other files, or changed ones)".to_owned();
             return Err(TrainError::Data(text));
         }
         self.run.cut_events(state.events)?;
         self.run.log(EventKind::Resumed { step: state.step })?;
-        self.network = Network::with_weights(&self.recipe.input_shape(), &self.recipe.levels, &checkpoint.weights);
-        self.optimizer.restore(state.optimizer_steps, checkpoint.optimizer).map_err(|missing| {
-            let problem = format!("the optimizer's `{missing}` is missing");
-            TrainError::Damaged { file: self.run.checkpoint_folder(), problem }
-        })?;
+        self.network = Network::with_weights(
+            &self.recipe.input_shape(),
+            &self.recipe.levels,
+            &checkpoint.weights,
+        );
+        self.optimizer
+            .restore(state.optimizer_steps, checkpoint.optimizer)
+            .map_err(|missing| {
+                let problem = format!("the optimizer's `{missing}` is missing");
+                TrainError::Damaged {
+                    file: self.run.checkpoint_folder(),
+                    problem,
+                }
+            })?;
         self.best = checkpoint.best;
         self.state = state;
         Ok(())
@@ -222,7 +268,9 @@ impl<'a> Trainer<'a> {
                 }
                 if stop() {
                     self.checkpoint()?;
-                    return Ok(Outcome::Stopped { step: self.state.step });
+                    return Ok(Outcome::Stopped {
+                        step: self.state.step,
+                    });
                 }
                 if last_checkpoint.elapsed() >= BETWEEN_CHECKPOINTS {
                     self.checkpoint()?;
@@ -231,7 +279,11 @@ impl<'a> Trainer<'a> {
                 let rate = self.step(indices, epoch, per_epoch, steps)?;
                 let is_last = index as u64 + 1 == per_epoch;
                 let partial = self.state.partial.clone();
-                let validation = if is_last { self.end_epoch(epoch + 1, rate)? } else { None };
+                let validation = if is_last {
+                    self.end_epoch(epoch + 1, rate)?
+                } else {
+                    None
+                };
                 observe(Progress {
                     epoch: epoch + 1,
                     step: self.state.step,
@@ -239,6 +291,7 @@ impl<'a> Trainer<'a> {
                     rows: indices.len(),
                     loss: partial.loss / partial.rows as f64,
                     accuracy: partial.correct as f64 / partial.rows as f64,
+                    ends_epoch: is_last,
                     validation: validation.as_ref(),
                 });
                 if is_last {
@@ -254,14 +307,31 @@ impl<'a> Trainer<'a> {
     }
 
     /// One step on the given rows; gives the learning rate.
-    fn step(&mut self, indices: &[u32], epoch: u64, per_epoch: u64, steps: u64) -> Result<f64, TrainError> {
+    fn step(
+        &mut self,
+        indices: &[u32],
+        epoch: u64,
+        per_epoch: u64,
+        steps: u64,
+    ) -> Result<f64, TrainError> {
         let train = &self.recipe.train;
-        let factor = rate_factor(&train.schedule, train.warm_up, self.state.step, steps, per_epoch);
+        let factor = rate_factor(
+            &train.schedule,
+            train.warm_up,
+            self.state.step,
+            steps,
+            per_epoch,
+        );
         let rate = factor * train.optimizer.learning_rate();
         let mut rows = vec![0.0; indices.len() * self.preparer.row_len()];
         self.preparer.rows(&self.train, indices, &mut rows);
-        let targets: Vec<u32> = indices.iter().map(|&index| self.train.labels[index as usize]).collect();
-        let result = self.network.learn(rows, &targets, &mut self.optimizer, rate);
+        let targets: Vec<u32> = indices
+            .iter()
+            .map(|&index| self.train.labels[index as usize])
+            .collect();
+        let result = self
+            .network
+            .learn(rows, &targets, &mut self.optimizer, rate);
         self.state.step += 1;
         if !result.loss.is_finite() {
             return Err(TrainError::Diverged {
@@ -278,7 +348,12 @@ impl<'a> Trainer<'a> {
         }
         let classes = self.network.output_len();
         let is_right = |(logits, target): (&[f32], &u32)| highest(logits) == *target as usize;
-        let right = result.logits.chunks_exact(classes).zip(&targets).filter(|pair| is_right(*pair)).count();
+        let right = result
+            .logits
+            .chunks_exact(classes)
+            .zip(&targets)
+            .filter(|pair| is_right(*pair))
+            .count();
         let partial = &mut self.state.partial;
         partial.loss += f64::from(result.loss) * targets.len() as f64;
         partial.correct += right as u64;
@@ -287,7 +362,10 @@ impl<'a> Trainer<'a> {
     }
 
     fn end_epoch(&mut self, epoch: u64, rate: f64) -> Result<Option<Metrics>, TrainError> {
-        let validation = self.validation.as_ref().map(|held| evaluate(&self.plan(), &self.preparer, held));
+        let validation = self
+            .validation
+            .as_ref()
+            .map(|held| evaluate(&self.plan(), &self.preparer, held));
         self.count_seconds();
         let partial = std::mem::take(&mut self.state.partial);
         if let (Some(stopping), Some(metrics)) = (&self.recipe.train.early_stopping, &validation) {
@@ -297,7 +375,10 @@ impl<'a> Trainer<'a> {
                 MonitoredMetric::Accuracy => metrics.accuracy,
                 MonitoredMetric::MacroF1 => metrics.macro_f1,
             };
-            let is_better = self.state.best.is_none_or(|(best, _)| value > best + stopping.min_delta);
+            let is_better = self
+                .state
+                .best
+                .is_none_or(|(best, _)| value > best + stopping.min_delta);
             if is_better {
                 self.state.best = Some((value, epoch));
                 self.state.waited = 0;
@@ -324,20 +405,39 @@ impl<'a> Trainer<'a> {
     }
 
     fn finish(mut self, data: &Dataset, reason: StopReason) -> Result<Outcome, TrainError> {
-        let epochs = self.state.step.div_ceil((self.train.len().div_ceil(self.recipe.train.batch)) as u64);
+        let epochs = self
+            .state
+            .step
+            .div_ceil((self.train.len().div_ceil(self.recipe.train.batch)) as u64);
         let weights = self.best.take().unwrap_or_else(|| self.network.weights());
         let best_epoch = self.state.best.map_or(epochs, |(_, epoch)| epoch);
         let plan = Plan::compile(&self.recipe.input_shape(), &self.recipe.levels, &weights);
-        let validation = self.validation.as_ref().map(|held| evaluate(&plan, &self.preparer, held));
+        let validation = self
+            .validation
+            .as_ref()
+            .map(|held| evaluate(&plan, &self.preparer, held));
         let logits = predict(&plan, &self.preparer, &self.test);
         let test = Metrics::of(&logits, &self.test.labels, plan.output_len());
         self.count_seconds();
         let seconds = self.state.seconds;
-        self.run.log(EventKind::Finished { reason, best_epoch, test: test.clone(), seconds })?;
+        self.run.log(EventKind::Finished {
+            reason,
+            best_epoch,
+            test: test.clone(),
+            seconds,
+        })?;
         let mistakes = report::worst_mistakes(&logits, &self.test, &classification(&self.recipe));
         let precision = "f32".to_owned();
         let data = data.digests.clone();
-        let trained = Trained { weights, test, validation, best_epoch, seconds, precision, data };
+        let trained = Trained {
+            weights,
+            test,
+            validation,
+            best_epoch,
+            seconds,
+            precision,
+            data,
+        };
         self.run.finish(&trained, &mistakes)?;
         Ok(Outcome::Finished(trained))
     }
@@ -364,13 +464,23 @@ impl<'a> Trainer<'a> {
     }
 
     fn plan(&self) -> Plan {
-        Plan::compile(&self.recipe.input_shape(), &self.recipe.levels, &self.network.weights())
+        Plan::compile(
+            &self.recipe.input_shape(),
+            &self.recipe.levels,
+            &self.network.weights(),
+        )
     }
 }
 
 /// The classes of the top level's task.
 pub(crate) fn classification(recipe: &Recipe) -> Classification {
-    let head = recipe.levels.last().and_then(|level| level.head.as_ref()).expect("checked recipe: the top has a head");
+    let head = recipe
+        .levels
+        .last()
+        .and_then(|level| level.head.as_ref())
+        .expect("checked recipe: the top has a head");
     let task = recipe.tasks.iter().find(|task| task.name == head.task);
-    task.expect("checked recipe: the head's task exists").classification.clone()
+    task.expect("checked recipe: the head's task exists")
+        .classification
+        .clone()
 }

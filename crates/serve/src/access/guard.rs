@@ -20,8 +20,8 @@ pub(crate) struct Caller {
     key: Arc<Key>,
 }
 
-/// Why a caller is not let in. What the caller is told does not help to find keys: of a key whose secret is not known
-/// to the caller, it says only that it is not valid.
+/// Why a caller is not let in. What the caller is told does not help to find keys: of a key whose secret
+/// is not known to the caller, it says only that it is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Denied {
     #[error("no credential: send `Authorization: Bearer strata_…` or `X-API-Key: strata_…`")]

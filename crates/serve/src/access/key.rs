@@ -15,7 +15,8 @@ pub enum Action {
     Infer,
     /// Ask for an explanation of an answer.
     Explain,
-    /// Read what the server and the key's models are. Every valid key may: callers cannot ask well without it.
+    /// Read what the server and the key's models are. Every valid key may: callers cannot ask well
+    /// without it.
     Metadata,
     /// Read `/metrics`. Not part of [`Action::Metadata`], because metrics name every model.
     Metrics,
@@ -25,7 +26,8 @@ pub enum Action {
 
 /// One API key as it is stored: all but the secret.
 ///
-/// A caller has `strata_<id>_<secret>`: 16 hexadecimal digits that name the key, and 64 that stand for 32 random bytes.
+/// A caller has `strata_<id>_<secret>`: 16 hexadecimal digits that name the key, and 64 that stand for 32
+/// random bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
@@ -35,8 +37,9 @@ pub struct Key {
     pub name: String,
     /// SHA-256 of the secret's text.
     ///
-    /// A slow password hash would add nothing: it makes guessing dear where secrets are few, and nobody guesses 256
-    /// random bits, whatever a guess costs. A fast one lets every request be checked against the stored hash.
+    /// A slow password hash would add nothing: it makes guessing dear where secrets are few, and nobody
+    /// guesses 256 random bits, whatever a guess costs. A fast one lets every request be checked against
+    /// the stored hash.
     pub hash: Digest,
     /// What the caller may do.
     pub actions: Vec<Action>,

@@ -29,7 +29,8 @@ pub(crate) struct LiveKeys {
 
 pub(crate) type Ring = HashMap<String, Arc<Key>>;
 
-/// Changes whenever the file does: a change makes another file (another inode), an edit in place another time or size.
+/// Changes whenever the file does: a change makes another file (another inode), an edit in place another
+/// time or size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,

@@ -6,8 +6,8 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// Writes one line of JSON to standard error for each refused access, at most [`LINES`] a second: who knocks without a
-/// key must not be able to fill a disk.
+/// Writes one line of JSON to standard error for each refused access, at most [`LINES`] a second: who
+/// knocks without a key must not be able to fill a disk.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalLog {
     second: AtomicU64,

@@ -9,10 +9,10 @@
 //! | `baseline` | `black`, `white` or `grey` | `black` |
 //! | `target` | the number of a class | the predicted class |
 //!
-//! The answer has one output, `attribution` (`FP32`, the shape of a prepared row), and in its parameters, besides the
-//! origin: `method`, `steps`, `baseline`, `target`, `label` (the target's), `prediction` and `baseline_prediction` (the
-//! target's logit for the input and for the baseline) and `completeness_error` (how far the sum of the attribution is
-//! from their difference).
+//! The answer has one output, `attribution` (`FP32`, the shape of a prepared row), and in its parameters,
+//! besides the origin: `method`, `steps`, `baseline`, `target`, `label` (the target's), `prediction` and
+//! `baseline_prediction` (the target's logit for the input and for the baseline) and `completeness_error`
+//! (how far the sum of the attribution is from their difference).
 
 mod request;
 

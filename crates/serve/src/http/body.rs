@@ -1,6 +1,9 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -77,6 +80,24 @@ pub(crate) async fn read(
     }
     let collected = timeout(limits.body_time, collect(body, limits.body_bytes, budget));
     collected.await.unwrap_or(Err(Refusal::Stalled))
+}
+
+/// Passes over a body that nobody will read, if it is small and there. Whether it came to its end:
+/// otherwise the connection is of no further use.
+pub(crate) async fn discard(mut body: Incoming) -> bool {
+    const MOST: usize = 64 << 10;
+    const LONGEST: Duration = Duration::from_millis(200);
+    let rest = async {
+        let mut passed = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            passed += frame.data_ref().map_or(0, Bytes::len);
+            if passed > MOST {
+                return false;
+            }
+        }
+        body.is_end_stream()
+    };
+    timeout(LONGEST, rest).await.unwrap_or(false)
 }
 
 async fn collect(mut body: Incoming, limit: usize, budget: &Arc<Budget>) -> Result<Body, Refusal> {

@@ -10,7 +10,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{service, state::State, stream::Stream};
+use super::{
+    service,
+    state::State,
+    stream::{Linger, Stream},
+};
 
 /// What connections are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +64,8 @@ async fn accept(listener: &TcpListener, state: &Arc<State>, phase: watch::Receiv
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(_) => {
-                // The caller left before it was accepted, or there are no file descriptors left: not worth ending for.
+                // The caller left before it was accepted, or there are no file descriptors left: not
+                // worth ending for.
                 sleep(Duration::from_millis(10)).await;
                 continue;
             }
@@ -84,9 +89,11 @@ async fn connection(
     // Answers are written whole; to wait for more would only delay them.
     let _ = stream.set_nodelay(true);
     let limits = &state.limits;
-    let io = TokioIo::new(Stream::new(stream, limits.write_time));
+    let linger = Linger::default();
+    let io = TokioIo::new(Stream::new(stream, limits.write_time, linger.clone()));
+    let linger = &linger;
     let answer = service_fn(|request| async move {
-        Ok::<_, Infallible>(service::answer(state, peer, request).await)
+        Ok::<_, Infallible>(service::answer(state, peer, linger, request).await)
     });
     let mut builder = http1::Builder::new();
     builder
@@ -96,7 +103,8 @@ async fn connection(
     let mut connection = pin!(builder.serve_connection(io, answer));
     loop {
         tokio::select! {
-            // Ends with an error if the caller sent no HTTP, left, or took too long; hyper has told it what it can.
+            // Ends with an error if the caller sent no HTTP, left, or took too long; hyper has told it
+            // what it can.
             _ = connection.as_mut() => return,
             changed = phase.changed() => {
                 let now = *phase.borrow();

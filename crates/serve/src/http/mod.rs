@@ -20,7 +20,8 @@ pub(crate) type Response = hyper::Response<http_body_util::Full<bytes::Bytes>>;
 /// What a route's code gets of a request, once the guard let it in.
 pub(crate) struct Asked {
     pub(crate) version: std::sync::Arc<crate::runtime::Version>,
-    pub(crate) headers: hyper::HeaderMap,
+    /// The length of the body's JSON, if binary tensors follow it.
+    pub(crate) json_bytes: Option<usize>,
     pub(crate) body: body::Body,
     pub(crate) deadline: std::time::Instant,
 }

@@ -108,7 +108,9 @@ pub(crate) static ROUTES: [Route; 15] = [
 
 /// Method and path of every route, such as `("POST", "/v2/models/{model}/infer")`, for documents and tests.
 pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ROUTES.iter().map(|route| (route.method.as_str(), route.path))
+    ROUTES
+        .iter()
+        .map(|route| (route.method.as_str(), route.path))
 }
 
 /// What a path leads to.

@@ -4,13 +4,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::{HeaderMap, Request, body::Incoming};
+use hyper::{
+    HeaderMap, Request,
+    body::{Body as _, Incoming},
+    header::{self, HeaderValue},
+    http::request::Parts,
+};
 use jiff::Timestamp;
 
 use super::{
     Asked, Refusal, Response, body, json,
     routes::{Endpoint, Found, Needs, Route, find},
     state::State,
+    stream::Linger,
 };
 use crate::{
     access::{Caller, Refused},
@@ -27,18 +33,24 @@ struct Trail {
     route: Option<&'static Route>,
     version: Option<Arc<Version>>,
     caller: Option<Caller>,
+    /// Until a route's code takes it.
+    body: Option<Incoming>,
 }
 
 /// Answers one request, and counts it.
 pub(crate) async fn answer(
     state: &Arc<State>,
     peer: SocketAddr,
+    linger: &Linger,
     request: Request<Incoming>,
 ) -> Response {
     let start = Instant::now();
-    let (method, uri) = (request.method().clone(), request.uri().clone());
-    let mut trail = Trail::default();
-    let response = match guarded(state, request, start, &mut trail).await {
+    let (head, body) = request.into_parts();
+    let mut trail = Trail {
+        body: Some(body),
+        ..Trail::default()
+    };
+    let mut response = match guarded(state, &head, start, &mut trail).await {
         Ok(response) => response,
         Err(refusal) => {
             if let Some(reason) = refusal.reason() {
@@ -49,8 +61,8 @@ pub(crate) async fn answer(
                     event: "access-refused",
                     time: Timestamp::now(),
                     peer,
-                    method: method.as_str(),
-                    path: uri.path(),
+                    method: head.method.as_str(),
+                    path: head.uri.path(),
                     status: refusal.status().as_u16(),
                     reason: denied.to_string(),
                     key: trail.caller.as_ref().map(Caller::id),
@@ -59,6 +71,18 @@ pub(crate) async fn answer(
             refusal.response()
         }
     };
+    if let Some(body) = trail.body.take()
+        && !body.is_end_stream()
+        // Who waits for a word before sending is not asked to send.
+        && (head.headers.contains_key(header::EXPECT) || !body::discard(body).await)
+    {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if response.headers().contains_key(header::CONNECTION) {
+        linger.set();
+    }
     let status = response.status().as_u16();
     match (&trail.version, trail.route) {
         (Some(version), Some(route)) => version.routes.count(route.name, status, start.elapsed()),
@@ -71,11 +95,11 @@ pub(crate) async fn answer(
 /// The one way to every route: first who calls, then what is there, then whether the caller may.
 async fn guarded(
     state: &Arc<State>,
-    request: Request<Incoming>,
+    head: &Parts,
     start: Instant,
     trail: &mut Trail,
 ) -> Result<Response, Refusal> {
-    let found = find(request.method(), request.uri().path());
+    let found = find(&head.method, head.uri.path());
     if let Found::Route { route, .. } = found {
         trail.route = Some(route);
         if route.needs == Needs::Nothing {
@@ -84,7 +108,7 @@ async fn guarded(
     }
     let caller = trail
         .caller
-        .insert(state.guard.authenticate(request.headers())?);
+        .insert(state.guard.authenticate(&head.headers)?);
     let (route, model, version) = match found {
         Found::Route {
             route,
@@ -111,9 +135,11 @@ async fn guarded(
     match route.endpoint {
         Endpoint::Model => Ok(oip::model(model, &version)),
         Endpoint::ModelReady => Ok(oip::model_ready(&version)),
-        Endpoint::Infer => oip::infer(state, asked(state, request, version, start).await?).await,
+        Endpoint::Infer => {
+            oip::infer(state, asked(state, head, trail, version, start).await?).await
+        }
         Endpoint::Explain => {
-            explain::explain(state, asked(state, request, version, start).await?).await
+            explain::explain(state, asked(state, head, trail, version, start).await?).await
         }
         Endpoint::Live | Endpoint::Ready | Endpoint::Server | Endpoint::Metrics => {
             Err(Refusal::Internal("the table of routes is wrong"))
@@ -147,17 +173,22 @@ fn find_version<'a>(
 }
 
 async fn asked(
-    state: &Arc<State>,
-    request: Request<Incoming>,
+    state: &State,
+    head: &Parts,
+    trail: &mut Trail,
     version: Arc<Version>,
     start: Instant,
 ) -> Result<Asked, Refusal> {
-    let (head, body) = request.into_parts();
     let deadline = start + time_allowed(&head.headers, state.limits.request_time)?;
+    let json_bytes = json_bytes(&head.headers)?;
+    let body = trail
+        .body
+        .take()
+        .ok_or(Refusal::Internal("the body was read before"))?;
     let body = body::read(body, &head.headers, &state.limits, &state.bodies).await?;
     Ok(Asked {
         version,
-        headers: head.headers,
+        json_bytes,
         body,
         deadline,
     })
@@ -180,11 +211,28 @@ fn time_allowed(headers: &HeaderMap, limit: Duration) -> Result<Duration, Refusa
     Ok(Duration::from_millis(milliseconds).min(limit))
 }
 
+/// The number of bytes before binary tensors, if the request says that it has some.
+fn json_bytes(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
+    let Some(value) = headers.get(oip::HEADER_LENGTH) else {
+        return Ok(None);
+    };
+    let wrong = || {
+        Refusal::Malformed(format!(
+            "{}: expected a number of bytes",
+            oip::HEADER_LENGTH
+        ))
+    };
+    value
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .map(Some)
+        .ok_or_else(wrong)
+}
+
 fn metrics_text(state: &State) -> Response {
     let mut response = json(state.metrics.text());
-    let text = hyper::header::HeaderValue::from_static(metrics::CONTENT_TYPE);
-    response
-        .headers_mut()
-        .insert(hyper::header::CONTENT_TYPE, text);
+    let text = HeaderValue::from_static(metrics::CONTENT_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
     response
 }

@@ -1,6 +1,10 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -13,22 +17,42 @@ use tokio::{
 
 /// A connection that is given up when the other side takes no bytes for a while.
 ///
-/// Reading has its bounds in the head's and the body's time. Without one for writing, a caller that asks and never
-/// reads the answers would hold a connection for ever.
+/// Reading has its bounds in the head's and the body's time. Without one for writing, a caller that asks
+/// and never reads the answers would hold a connection for ever.
+///
+/// If a refused body was left unread, closing lingers: to close on bytes that arrive makes the system on
+/// the other side throw away the refusal before its caller has read it (RFC 9112, section 9.6).
 #[derive(Debug)]
 pub(crate) struct Stream {
     tcp: TcpStream,
     limit: Duration,
-    /// Set while a write waits.
+    /// Set while a write waits, and while closing lingers.
     deadline: Option<Pin<Box<Sleep>>>,
+    linger: Linger,
+    is_shut: bool,
+}
+
+/// Whether a connection is to linger when it closes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Linger(Arc<AtomicBool>);
+
+/// How long closing lingers at most; less if the caller closes.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Linger {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Stream {
-    pub(crate) fn new(tcp: TcpStream, limit: Duration) -> Self {
+    pub(crate) fn new(tcp: TcpStream, limit: Duration, linger: Linger) -> Self {
         Self {
             tcp,
             limit,
             deadline: None,
+            linger,
+            is_shut: false,
         }
     }
 
@@ -88,6 +112,27 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(context)
+        if !self.is_shut {
+            ready!(Pin::new(&mut self.tcp).poll_shutdown(context))?;
+            self.is_shut = true;
+            self.deadline = None;
+        }
+        if !self.linger.0.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        let mut passed = [0; 8192];
+        loop {
+            let mut buffer = ReadBuf::new(&mut passed);
+            let read = Pin::new(&mut self.tcp).poll_read(context, &mut buffer);
+            match read {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
+            }
+        }
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
+        deadline.as_mut().poll(context).map(Ok)
     }
 }

@@ -14,8 +14,10 @@ use crate::http::{Asked, Refusal, Response, State, json};
 
 /// What is read where it arrives. More goes to another thread, so that other connections do not wait for it.
 const READ_INLINE_BYTES: usize = 256 << 10;
-/// Bytes of pixels that are prepared where they arrive.
-const PREPARE_INLINE_BYTES: usize = 16 << 10;
+/// Pixels and prepared numbers that are worked on where they arrive.
+const PREPARE_INLINE: usize = 16 << 10;
+/// Probabilities that are written where they arrive.
+const WRITE_INLINE: usize = 16 << 10;
 
 /// `POST …/infer`
 pub(crate) async fn infer(state: &State, asked: Asked) -> Result<Response, Refusal> {
@@ -26,12 +28,21 @@ pub(crate) async fn infer(state: &State, asked: Asked) -> Result<Response, Refus
     } = read(state, &asked).await?;
     let version = &asked.version;
     let probabilities = version.batcher.answer(rows, deadline).await?;
-    let body = answer::write(
-        version,
-        question.id.as_deref(),
-        &probabilities,
-        &question.outputs,
-    );
+    let is_short = probabilities.len() <= WRITE_INLINE;
+    let (version, id, outputs) = (version.clone(), question.id, question.outputs);
+    let write = move || {
+        Ok(answer::write(
+            &version,
+            id.as_deref(),
+            &probabilities,
+            &outputs,
+        ))
+    };
+    let body = if is_short {
+        write()?
+    } else {
+        elsewhere(state, deadline, write).await?
+    };
     let mut response = json(body.bytes);
     if let Some(length) = body.json {
         let headers = response.headers_mut();
@@ -55,14 +66,17 @@ pub(crate) struct Read {
 /// Reads a body and prepares its rows.
 pub(crate) async fn read(state: &State, asked: &Asked) -> Result<Read, Refusal> {
     let start = Instant::now();
-    let header = header_length(asked)?;
-    // Four times the body covers FP32 in JSON and UINT8 at the network's own size.
+    // Four times the body covers FP32, and UINT8 at the network's own size.
     let limits = RowLimits {
         rows: state.limits.queue_rows,
         bytes: state.limits.body_bytes.saturating_mul(4),
     };
-    let (body, version) = (asked.body.bytes.clone(), asked.version.clone());
-    let parse = move || Question::read(&body, header, &version, limits);
+    let (body, json_bytes, version) = (
+        asked.body.bytes.clone(),
+        asked.json_bytes,
+        asked.version.clone(),
+    );
+    let parse = move || Question::read(&body, json_bytes, &version, limits);
     let mut question = if asked.body.bytes.len() <= READ_INLINE_BYTES {
         parse()?
     } else {
@@ -79,7 +93,10 @@ pub(crate) async fn read(state: &State, asked: &Asked) -> Result<Read, Refusal> 
     let source = std::mem::replace(&mut question.source, Source::Prepared(Vec::new()));
     let is_quick = match &source {
         Source::Prepared(_) => true,
-        Source::Pixels { bytes, .. } => bytes.len() <= PREPARE_INLINE_BYTES,
+        Source::Pixels { bytes, .. } => {
+            let numbers = question.count.saturating_mul(asked.version.row_len());
+            bytes.len().max(numbers) <= PREPARE_INLINE
+        }
         // A small file may hold a large image.
         Source::Encoded(_) => false,
     };
@@ -95,19 +112,6 @@ pub(crate) async fn read(state: &State, asked: &Asked) -> Result<Read, Refusal> 
         rows,
         deadline,
     })
-}
-
-fn header_length(asked: &Asked) -> Result<Option<usize>, Refusal> {
-    let Some(value) = asked.headers.get(HEADER_LENGTH) else {
-        return Ok(None);
-    };
-    let wrong = || Refusal::Malformed(format!("{HEADER_LENGTH}: expected a number of bytes"));
-    value
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .map(Some)
-        .ok_or_else(wrong)
 }
 
 /// Computes on a thread of its own, one for each core at a time.

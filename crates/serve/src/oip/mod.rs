@@ -7,12 +7,16 @@
 //!
 //! | datatype | shape | what it holds |
 //! | --- | --- | --- |
-//! | `FP32` | `[n, channels, height, width]` or `[n, channels * height * width]` | prepared rows: what the network takes. For a model without mean and standard deviation, pixels divided by 255 |
-//! | `UINT8` | `[n, height, width, channels]`, any height and width, 1 or 3 channels | pixels, which the model's preparation resizes and scales |
-//! | `BYTES` | `[n]` or `[n, 1]` | encoded PNG or JPEG files: base64 text in JSON; in binary, each after its length (4 bytes, little-endian) |
+//! | `FP32` | `[n, channels, height, width]` or `[n, channels * height * width]` | prepared rows |
+//! | `UINT8` | `[n, height, width, channels]` | pixels: any size, 1 or 3 channels |
+//! | `BYTES` | `[n]` or `[n, 1]` | encoded PNG or JPEG files |
 //!
-//! and three outputs, all given unless the request names some: `probabilities` (`FP32`, `[n, classes]`), `label`
-//! (`BYTES`, `[n]`) and `class` (`INT64`, `[n]`).
+//! Prepared rows are what the network takes: for a model without mean and standard deviation, pixels
+//! divided by 255. Pixels and files go through the model's own preparation. Files are base64 texts in
+//! JSON; in binary, each comes after its length in 4 little-endian bytes.
+//!
+//! It has three outputs, all given unless the request names some: `probabilities` (`FP32`, `[n, classes]`),
+//! `label` (`BYTES`, `[n]`) and `class` (`INT64`, `[n]`).
 
 mod answer;
 mod data;

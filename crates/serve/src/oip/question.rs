@@ -45,19 +45,19 @@ pub(crate) enum Source {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowLimits {
     pub(crate) rows: usize,
-    /// Of all prepared rows: small images must not become gigabytes of large rows.
+    /// Of all prepared rows, and of all answers: small images must not become gigabytes of large rows.
     pub(crate) bytes: usize,
 }
 
 impl Question {
-    /// Reads a body: JSON, with binary tensors after its first `header` bytes if that is given.
+    /// Reads a body: JSON, with binary tensors after its first `json_bytes` bytes if that is given.
     pub(crate) fn read(
         body: &Bytes,
-        header: Option<usize>,
+        json_bytes: Option<usize>,
         version: &Version,
         limits: RowLimits,
     ) -> Result<Self, Refusal> {
-        let (json, binary) = match header {
+        let (json, binary) = match json_bytes {
             None => (&body[..], Bytes::new()),
             Some(length) if length <= body.len() => (&body[..length], body.slice(length..)),
             Some(length) => {
@@ -211,9 +211,10 @@ fn rows(input: &InputTensor, limits: RowLimits, version: &Version) -> Result<usi
             limit: limits.rows,
         });
     }
-    if count.saturating_mul(version.row_len() * size_of::<f32>()) > limits.bytes {
+    let longest = version.row_len().max(version.labels.len());
+    if count.saturating_mul(longest * size_of::<f32>()) > limits.bytes {
         return Err(Refusal::TooLarge {
-            what: "bytes of prepared rows",
+            what: "bytes of prepared rows or of answers",
             limit: limits.bytes,
         });
     }
@@ -341,8 +342,8 @@ enum Tensor {
     Json,
 }
 
-/// Finds where the elements are, and checks how many there are. `size` is that of an element in bytes, 0 if they
-/// differ.
+/// Finds where the elements are, and checks how many there are. `size` is that of an element in bytes, 0
+/// if they differ.
 fn tensor(input: &InputTensor, binary: Bytes, size: usize) -> Result<Tensor, Refusal> {
     let expected = elements(input)?;
     let said = input

@@ -14,12 +14,13 @@ use crate::metrics::BatchMetrics;
 
 /// Answers rows with one plan.
 ///
-/// Rows that take longer than [`BatchLimits::inline`] go to an actor: a thread that owns the computing and takes from a
-/// bounded queue whatever waits there, up to a batch. There is no delay that waits for a batch to fill: while one is
-/// computed, the next one gathers. Callers that left or whose time is up are skipped.
+/// Rows that take longer than [`BatchLimits::inline`] go to an actor: a thread that owns the computing
+/// and takes from a bounded queue whatever waits there, up to a batch. There is no delay that waits for a
+/// batch to fill: while one is computed, the next one gathers. Callers that left or whose time is up are
+/// skipped.
 ///
-/// Rows that take less are computed where they are. To hand a row to another thread and to be woken by it costs more
-/// than a small network does, so a batch could not win back what gathering it takes.
+/// Rows that take less are computed where they are. To hand a row to another thread and to be woken by it
+/// costs more than a small network does, so a batch could not win back what gathering it takes.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     shared: Arc<Shared>,
@@ -249,7 +250,8 @@ impl Shared {
 }
 
 impl Queue {
-    /// The oldest jobs that fit into `most` rows (a larger one goes alone), less those that nobody waits for any more.
+    /// The oldest jobs that fit into `most` rows (a larger one goes alone), less those that nobody waits
+    /// for any more.
     fn take(&mut self, most: usize, count: impl Fn(&Job) -> usize) -> Vec<Job> {
         let now = Instant::now();
         let (mut batch, mut taken) = (Vec::new(), 0);
@@ -405,7 +407,9 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_comes_too_late_is_none() {
         for inline in [Duration::ZERO, Duration::MAX] {
-            let answer = start(64, 64, inline).answer(testing::rows(1, 1), Instant::now()).await;
+            let answer = start(64, 64, inline)
+                .answer(testing::rows(1, 1), Instant::now())
+                .await;
             assert_eq!(answer, Err(Unanswered::Overdue));
         }
     }

@@ -10,8 +10,8 @@ use crate::{ServeError, ServeOptions, metrics::Metrics};
 /// Within what asynchronous programs call short: other connections of the same thread hardly notice.
 const INLINE: Duration = Duration::from_micros(100);
 
-/// Opens every version that is to be served. Any that cannot be opened is an error: a server that came up without a
-/// model would look well.
+/// Opens every version that is to be served. Any that cannot be opened is an error: a server that came up
+/// without a model would look well.
 pub(crate) fn load(options: &ServeOptions, metrics: &Metrics) -> Result<Registry, ServeError> {
     let store = Store::open(&options.store)?;
     let mut registry = Registry::default();

@@ -13,7 +13,8 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// The protocol allows only texts, numbers and truth values as parameters, so the levels are one text with commas.
+    /// The protocol allows only texts, numbers and truth values as parameters, so the levels are one text
+    /// with commas.
     pub(crate) fn new(name: &Name, version: u64, digest: Digest, levels: &[String]) -> Self {
         let digest = json!(digest.to_string());
         let levels = json!(levels.join(","));

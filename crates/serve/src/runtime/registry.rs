@@ -58,8 +58,8 @@ impl Registry {
 }
 
 impl Model {
-    /// The version that a caller names by number or alias. Without a name: the one that the alias `stable` names, else
-    /// the highest.
+    /// The version that a caller names by number or alias. Without a name: the one that the alias
+    /// `stable` names, else the highest.
     pub(crate) fn version(&self, named: Option<&str>) -> Option<&Arc<Version>> {
         match named {
             None => self
@@ -79,7 +79,8 @@ impl Model {
     }
 }
 
-/// A version number as addresses have it: decimal, without leading zeros or a sign, so that each has one address.
+/// A version number as addresses have it: decimal, without leading zeros or a sign, so that each has one
+/// address.
 fn number(text: &str) -> Option<u64> {
     text.parse()
         .ok()

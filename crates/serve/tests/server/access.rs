@@ -18,9 +18,18 @@ fn question() -> String {
 }
 
 fn check(client: &mut Client, method: &str, path: &str, expected: u16) {
-    let body = if method == "POST" { question() } else { String::new() };
+    let body = if method == "POST" {
+        question()
+    } else {
+        String::new()
+    };
     let reply = client.ask(method, path, &[], body.as_bytes());
-    assert_eq!(reply.status, expected, "{method} {path}: {}", String::from_utf8_lossy(&reply.body));
+    assert_eq!(
+        reply.status,
+        expected,
+        "{method} {path}: {}",
+        String::from_utf8_lossy(&reply.body)
+    );
     if expected == 401 {
         assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
     }
@@ -33,9 +42,19 @@ fn every_route_but_health_needs_a_key() {
     for (method, pattern) in routes() {
         let path = pattern.replace("{model}", "tiny").replace("{version}", "1");
         let is_open = path.starts_with("/v2/health/");
-        check(&mut running.client(), method, &path, if is_open { 200 } else { 401 });
+        check(
+            &mut running.client(),
+            method,
+            &path,
+            if is_open { 200 } else { 401 },
+        );
         if method == "GET" {
-            check(&mut running.client(), "HEAD", &path, if is_open { 200 } else { 401 });
+            check(
+                &mut running.client(),
+                "HEAD",
+                &path,
+                if is_open { 200 } else { 401 },
+            );
         }
         for other in ["PUT", "DELETE", "OPTIONS", "PATCH"] {
             check(&mut running.client(), other, &path, 401);
@@ -44,7 +63,15 @@ fn every_route_but_health_needs_a_key() {
         count += 1;
     }
     assert!(count >= 15);
-    for path in ["/", "/v2/models", "/v2/models/none/infer", "/v1/models", "/favicon.ico", "/metrics/", "/v2/health"] {
+    for path in [
+        "/",
+        "/v2/models",
+        "/v2/models/none/infer",
+        "/v1/models",
+        "/favicon.ico",
+        "/metrics/",
+        "/v2/health",
+    ] {
         check(&mut running.client(), "GET", path, 401);
         check(&mut running.client(), "POST", path, 401);
     }
@@ -54,22 +81,44 @@ fn every_route_but_health_needs_a_key() {
 fn a_wrong_key_is_refused_before_the_body_is_read() {
     let running = Running::start();
     let wrong = format!("{}0", &running.admin[..running.admin.len() - 1]);
-    let keys = ["", "x", "strata_", &running.admin[..running.admin.len() - 1], &wrong];
+    let keys = [
+        "",
+        "x",
+        "strata_",
+        &running.admin[..running.admin.len() - 1],
+        &wrong,
+    ];
     for key in keys.into_iter().filter(|key| **key != *running.admin) {
         check(&mut running.client().with_key(key), "POST", INFER, 401);
-        check(&mut running.client().with_header("X-API-Key", key), "POST", INFER, 401);
+        check(
+            &mut running.client().with_header("X-API-Key", key),
+            "POST",
+            INFER,
+            401,
+        );
     }
     let mut client = running.client();
-    client.send_head("POST", INFER, &[("Content-Length", "1000000"), ("Expect", "100-continue")]);
+    client.send_head(
+        "POST",
+        INFER,
+        &[("Content-Length", "1000000"), ("Expect", "100-continue")],
+    );
     assert_eq!(client.reply().status, 401);
-    check(&mut running.client().with_header("X-API-Key", &running.admin), "POST", INFER, 200);
+    check(
+        &mut running.client().with_header("X-API-Key", &running.admin),
+        "POST",
+        INFER,
+        200,
+    );
 }
 
 #[test]
 fn a_key_allows_its_actions_and_models_and_tells_nothing_of_others() {
     let running = Running::start();
     let tiny = || KeyModels::Listed(vec!["tiny".parse().unwrap(), "planned".parse().unwrap()]);
-    let mut infer = running.client().with_key(&running.key(&[Action::Infer], tiny()));
+    let mut infer = running
+        .client()
+        .with_key(&running.key(&[Action::Infer], tiny()));
     check(&mut infer, "POST", INFER, 200);
     check(&mut infer, "GET", "/v2/models/tiny", 200);
     check(&mut infer, "GET", "/v2", 200);
@@ -89,11 +138,15 @@ fn a_key_allows_its_actions_and_models_and_tells_nothing_of_others() {
     assert_eq!(existing, refusal("/v2/models/other/versions/9/explain"));
     assert_eq!(existing, refusal("/v2/models/..%2Ftiny/infer"));
 
-    let mut metadata = running.client().with_key(&running.key(&[Action::Metadata], KeyModels::All));
+    let mut metadata = running
+        .client()
+        .with_key(&running.key(&[Action::Metadata], KeyModels::All));
     check(&mut metadata, "POST", INFER, 403);
     check(&mut metadata, "GET", "/v2/models/other", 200);
     check(&mut metadata, "GET", "/v2/models/none", 404);
-    let mut metrics = running.client().with_key(&running.key(&[Action::Metrics], KeyModels::All));
+    let mut metrics = running
+        .client()
+        .with_key(&running.key(&[Action::Metrics], KeyModels::All));
     check(&mut metrics, "GET", "/metrics", 200);
 }
 
@@ -109,7 +162,10 @@ fn a_revoked_key_is_refused_within_a_second() {
         assert!(revoked.elapsed() < Duration::from_secs(1), "still let in");
         thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(client.post(INFER, question()).error(), "the key was revoked");
+    assert_eq!(
+        client.post(INFER, question()).error(),
+        "the key was revoked"
+    );
     check(&mut running.admin(), "POST", INFER, 200);
 }
 
@@ -121,7 +177,10 @@ fn nobody_gets_in_while_the_keys_cannot_be_read() {
     fs::write(running.keys.path(), &good[..good.len() - 9]).unwrap();
     thread::sleep(Duration::from_millis(600));
     let reply = client.post(INFER, question());
-    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
+    assert_eq!(
+        (reply.status, reply.header("retry-after")),
+        (503, Some("1"))
+    );
     assert_eq!(running.client().post(INFER, question()).status, 401);
     check(&mut running.client(), "GET", "/v2/health/live", 200);
     fs::write(running.keys.path(), good).unwrap();
@@ -137,7 +196,12 @@ fn metrics_count_answers_and_refusals() {
     let running = Running::start();
     check(&mut running.client(), "POST", INFER, 401);
     check(&mut running.admin(), "POST", INFER, 200);
-    check(&mut running.admin(), "POST", "/v2/models/tiny/versions/2/infer", 200);
+    check(
+        &mut running.admin(),
+        "POST",
+        "/v2/models/tiny/versions/2/infer",
+        200,
+    );
     assert_eq!(running.admin().post(INFER, "{").status, 400);
     let text = running.admin().get("/metrics");
     assert_eq!(
@@ -154,6 +218,9 @@ fn metrics_count_answers_and_refusals() {
         "strata_queue_rows{model=\"tiny\",version=\"1\"} 0",
         "strata_refused_total{reason=\"no-credential\"} 1",
     ] {
-        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line} is not in\n{text}"
+        );
     }
 }

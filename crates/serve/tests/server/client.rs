@@ -11,6 +11,8 @@ use serde_json::Value;
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
     headers: String,
+    /// The answer to `HEAD` gives the length of a body that it does not have.
+    asked_for_head: bool,
 }
 
 #[derive(Debug)]
@@ -23,9 +25,15 @@ pub(crate) struct Reply {
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream), headers: "Host: test\r\n".to_owned() }
+        Self {
+            stream: BufReader::new(stream),
+            headers: "Host: test\r\n".to_owned(),
+            asked_for_head: false,
+        }
     }
 
     pub(crate) fn with_key(self, key: &str) -> Self {
@@ -46,7 +54,13 @@ impl Client {
         self.ask("POST", path, &[], body.as_ref())
     }
 
-    pub(crate) fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    pub(crate) fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
         let length = body.len().to_string();
         let mut all = headers.to_vec();
         if method == "POST" {
@@ -58,6 +72,7 @@ impl Client {
     }
 
     pub(crate) fn send_head(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
+        self.asked_for_head = method == "HEAD";
         let mut head = format!("{method} {path} HTTP/1.1\r\n{}", self.headers);
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -75,7 +90,8 @@ impl Client {
     }
 
     pub(crate) fn reply(&mut self) -> Reply {
-        self.try_reply().expect("the connection was closed without an answer")
+        self.try_reply()
+            .expect("the connection was closed without an answer")
     }
 
     /// Nothing if the connection is closed.
@@ -89,20 +105,33 @@ impl Client {
         loop {
             line.clear();
             self.stream.read_line(&mut line).unwrap();
-            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+            let Some((name, value)) = line.trim_end().split_once(": ") else {
+                break;
+            };
             headers.push((name.to_ascii_lowercase(), value.to_owned()));
         }
-        let mut reply = Reply { status, headers, body: Vec::new() };
-        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
-        reply.body = vec![0; length];
-        self.stream.read_exact(&mut reply.body).unwrap();
+        let mut reply = Reply {
+            status,
+            headers,
+            body: Vec::new(),
+        };
+        let length = reply
+            .header("content-length")
+            .map_or(0, |length| length.parse().unwrap());
+        if !self.asked_for_head {
+            reply.body = vec![0; length];
+            self.stream.read_exact(&mut reply.body).unwrap();
+        }
         Some(reply)
     }
 }
 
 impl Reply {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|header| header.0 == name).map(|header| header.1.as_str())
+        self.headers
+            .iter()
+            .find(|header| header.0 == name)
+            .map(|header| header.1.as_str())
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -123,10 +152,17 @@ impl Reply {
 /// The elements of an output in JSON.
 pub(crate) fn numbers(answer: &Value, output: &str) -> Vec<f32> {
     let data = data(answer, output);
-    data.as_array().unwrap().iter().map(|value| value.as_f64().unwrap() as f32).collect()
+    data.as_array()
+        .unwrap()
+        .iter()
+        .map(|value| value.as_f64().unwrap() as f32)
+        .collect()
 }
 
 pub(crate) fn data<'a>(answer: &'a Value, output: &str) -> &'a Value {
     let outputs = answer["outputs"].as_array().unwrap();
-    &outputs.iter().find(|found| found["name"] == output).unwrap()["data"]
+    &outputs
+        .iter()
+        .find(|found| found["name"] == output)
+        .unwrap()["data"]
 }

@@ -10,8 +10,12 @@ use crate::{
 const EXPLAIN: &str = "/v2/models/tiny/explain";
 
 fn ask(running: &Running, count: usize, parameters: Value) -> Reply {
-    let input = json!({"name": "image", "datatype": "FP32", "shape": [count, ROW], "data": rows(1, count)});
-    running.admin().post(EXPLAIN, json!({"id": "7", "inputs": [input], "parameters": parameters}).to_string())
+    let input =
+        json!({"name": "image", "datatype": "FP32", "shape": [count, ROW], "data": rows(1, count)});
+    running.admin().post(
+        EXPLAIN,
+        json!({"id": "7", "inputs": [input], "parameters": parameters}).to_string(),
+    )
 }
 
 fn check_error(running: &Running, count: usize, parameters: Value, expected: &str) {
@@ -23,14 +27,24 @@ fn check_error(running: &Running, count: usize, parameters: Value, expected: &st
 #[test]
 fn an_explanation_adds_up_and_names_its_question() {
     let running = Running::start();
-    let settings = json!({"method": "integrated-gradients", "steps": 60, "baseline": "grey", "target": 2});
+    let settings =
+        json!({"method": "integrated-gradients", "steps": 60, "baseline": "grey", "target": 2});
     let answer = ask(&running, 1, settings).answer();
     let parameters = &answer["parameters"];
     assert_eq!(answer["id"], "7");
     assert_eq!(parameters["digest"], json!(running.digest));
-    assert_eq!((&parameters["version"], &parameters["levels"]), (&json!(1), &json!("low,top")));
-    assert_eq!((&parameters["method"], &parameters["steps"]), (&json!("integrated-gradients"), &json!(60)));
-    assert_eq!((&parameters["baseline"], &parameters["target"]), (&json!("grey"), &json!(2)));
+    assert_eq!(
+        (&parameters["version"], &parameters["levels"]),
+        (&json!(1), &json!("low,top"))
+    );
+    assert_eq!(
+        (&parameters["method"], &parameters["steps"]),
+        (&json!("integrated-gradients"), &json!(60))
+    );
+    assert_eq!(
+        (&parameters["baseline"], &parameters["target"]),
+        (&json!("grey"), &json!(2))
+    );
     assert_eq!(parameters["label"], LABELS[2]);
     assert_eq!(answer["outputs"][0]["shape"], json!([1, 1, SIDE, SIDE]));
     let values = numbers(&answer, "attribution");
@@ -38,26 +52,77 @@ fn an_explanation_adds_up_and_names_its_question() {
     let number = |name: &str| parameters[name].as_f64().unwrap();
     let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
     let difference = number("prediction") - number("baseline_prediction");
-    assert!((sum - difference - number("completeness_error")).abs() < 1e-4, "{sum} {parameters}");
-    assert!((sum - difference).abs() < 0.05 * difference.abs().max(0.1), "{sum} {parameters}");
-    assert_eq!(answer, ask(&running, 1, json!({"steps": 60, "baseline": "grey", "target": 2})).answer());
+    assert!(
+        (sum - difference - number("completeness_error")).abs() < 1e-4,
+        "{sum} {parameters}"
+    );
+    assert!(
+        (sum - difference).abs() < 0.05 * difference.abs().max(0.1),
+        "{sum} {parameters}"
+    );
+    assert_eq!(
+        answer,
+        ask(
+            &running,
+            1,
+            json!({"steps": 60, "baseline": "grey", "target": 2})
+        )
+        .answer()
+    );
 }
 
 #[test]
 fn a_question_that_cannot_be_explained_is_refused() {
     let running = Running::start();
-    check_error(&running, 2, json!({}), "expected one row to explain, found 2");
-    check_error(&running, 1, json!({"steps": 0}), "steps: expected 1 to 500, found 0");
-    check_error(&running, 1, json!({"steps": 501}), "steps: expected 1 to 500, found 501");
-    check_error(&running, 1, json!({"target": 3}), "target: expected a class below 3, found 3");
-    check_error(&running, 1, json!({"method": "x"}), "method: expected integrated-gradients, found `x`");
-    check_error(&running, 1, json!({"baseline": "x"}), "baseline: expected black, white or grey, found `x`");
+    check_error(
+        &running,
+        2,
+        json!({}),
+        "expected one row to explain, found 2",
+    );
+    check_error(
+        &running,
+        1,
+        json!({"steps": 0}),
+        "steps: expected 1 to 500, found 0",
+    );
+    check_error(
+        &running,
+        1,
+        json!({"steps": 501}),
+        "steps: expected 1 to 500, found 501",
+    );
+    check_error(
+        &running,
+        1,
+        json!({"target": 3}),
+        "target: expected a class below 3, found 3",
+    );
+    check_error(
+        &running,
+        1,
+        json!({"method": "x"}),
+        "method: expected integrated-gradients, found `x`",
+    );
+    check_error(
+        &running,
+        1,
+        json!({"baseline": "x"}),
+        "baseline: expected black, white or grey, found `x`",
+    );
 }
 
 #[test]
 fn more_explanations_at_once_than_allowed_are_refused() {
-    let running =
-        Running::start_with(|options| options.limits = Limits { explanations: 0, ..Limits::default() });
+    let running = Running::start_with(|options| {
+        options.limits = Limits {
+            explanations: 0,
+            ..Limits::default()
+        }
+    });
     let reply = ask(&running, 1, json!({}));
-    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
+    assert_eq!(
+        (reply.status, reply.header("retry-after")),
+        (503, Some("1"))
+    );
 }

@@ -16,7 +16,9 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 fn highest(row: &[f32]) -> usize {
-    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap()
+    (0..row.len())
+        .max_by(|&a, &b| row[a].total_cmp(&row[b]))
+        .unwrap()
 }
 
 fn fp32(rows: &[f32]) -> Value {
@@ -25,7 +27,10 @@ fn fp32(rows: &[f32]) -> Value {
 
 /// What `input` gives in JSON must be what the model of version 1 says of `rows`.
 fn check(running: &Running, input: Value, rows: &[f32]) {
-    let answer = running.admin().post(INFER, json!({"inputs": [input]}).to_string()).answer();
+    let answer = running
+        .admin()
+        .post(INFER, json!({"inputs": [input]}).to_string())
+        .answer();
     let expected = model("tiny", 1).probabilities(rows);
     assert_eq!(bits(&numbers(&answer, "probabilities")), bits(&expected));
 }
@@ -40,11 +45,28 @@ fn an_answer_holds_all_outputs_and_its_origin() {
     let probabilities = model("tiny", 1).probabilities(&rows);
     let classes: Vec<_> = probabilities.chunks(LABELS.len()).map(highest).collect();
     assert_eq!(answer["id"], "a\"b");
-    assert_eq!((&answer["model_name"], &answer["model_version"]), (&json!("tiny"), &json!("1")));
-    assert_eq!(answer["parameters"], json!({"version": 1, "digest": running.digest, "levels": "low,top"}));
-    assert_eq!(bits(&numbers(&answer, "probabilities")), bits(&probabilities));
+    assert_eq!(
+        (&answer["model_name"], &answer["model_version"]),
+        (&json!("tiny"), &json!("1"))
+    );
+    assert_eq!(
+        answer["parameters"],
+        json!({"version": 1, "digest": running.digest, "levels": "low,top"})
+    );
+    assert_eq!(
+        bits(&numbers(&answer, "probabilities")),
+        bits(&probabilities)
+    );
     assert_eq!(data(&answer, "class"), &json!(classes));
-    assert_eq!(data(&answer, "label"), &json!(classes.iter().map(|&class| LABELS[class]).collect::<Vec<_>>()));
+    assert_eq!(
+        data(&answer, "label"),
+        &json!(
+            classes
+                .iter()
+                .map(|&class| LABELS[class])
+                .collect::<Vec<_>>()
+        )
+    );
 
     question["outputs"] = json!([{"name": "label"}]);
     let answer = running.admin().post(INFER, question.to_string()).answer();
@@ -55,20 +77,60 @@ fn an_answer_holds_all_outputs_and_its_origin() {
 fn every_form_of_the_input_gives_the_same_answer() {
     let running = Running::start();
     let (prepared, pixels) = (rows(3, 2), pixels(3, 2 * ROW));
-    let input = |datatype: &str, shape: Value, data: Value| {
-        json!({"name": "image", "datatype": datatype, "shape": shape, "data": data})
-    };
-    let nested: Vec<_> = prepared.chunks(ROW).map(|row| vec![row.chunks(SIDE).collect::<Vec<_>>()]).collect();
-    check(&running, input("FP32", json!([2, ROW]), json!(prepared)), &prepared);
-    check(&running, input("FP32", json!([2, ROW]), json!(prepared.chunks(ROW).collect::<Vec<_>>())), &prepared);
-    check(&running, input("FP32", json!([2, 1, SIDE, SIDE]), json!(prepared)), &prepared);
-    check(&running, input("FP32", json!([2, 1, SIDE, SIDE]), json!(nested)), &prepared);
-    check(&running, input("UINT8", json!([2, SIDE, SIDE, 1]), json!(pixels)), &prepared);
+    let input = |datatype: &str, shape: Value, data: Value| json!({"name": "image", "datatype": datatype, "shape": shape, "data": data});
+    let nested: Vec<_> = prepared
+        .chunks(ROW)
+        .map(|row| vec![row.chunks(SIDE).collect::<Vec<_>>()])
+        .collect();
+    check(
+        &running,
+        input("FP32", json!([2, ROW]), json!(prepared)),
+        &prepared,
+    );
+    check(
+        &running,
+        input(
+            "FP32",
+            json!([2, ROW]),
+            json!(prepared.chunks(ROW).collect::<Vec<_>>()),
+        ),
+        &prepared,
+    );
+    check(
+        &running,
+        input("FP32", json!([2, 1, SIDE, SIDE]), json!(prepared)),
+        &prepared,
+    );
+    check(
+        &running,
+        input("FP32", json!([2, 1, SIDE, SIDE]), json!(nested)),
+        &prepared,
+    );
+    check(
+        &running,
+        input("UINT8", json!([2, SIDE, SIDE, 1]), json!(pixels)),
+        &prepared,
+    );
     let rgb: Vec<u8> = pixels.iter().flat_map(|&pixel| [pixel; 3]).collect();
-    check(&running, input("UINT8", json!([2, SIDE, SIDE, 3]), json!(rgb)), &prepared);
-    let files: Vec<_> = pixels.chunks(ROW).map(|image| BASE64_STANDARD.encode(png(image))).collect();
-    check(&running, input("BYTES", json!([2]), json!(files)), &prepared);
-    check(&running, input("BYTES", json!([2, 1]), json!(files)), &prepared);
+    check(
+        &running,
+        input("UINT8", json!([2, SIDE, SIDE, 3]), json!(rgb)),
+        &prepared,
+    );
+    let files: Vec<_> = pixels
+        .chunks(ROW)
+        .map(|image| BASE64_STANDARD.encode(png(image)))
+        .collect();
+    check(
+        &running,
+        input("BYTES", json!([2]), json!(files)),
+        &prepared,
+    );
+    check(
+        &running,
+        input("BYTES", json!([2, 1]), json!(files)),
+        &prepared,
+    );
 }
 
 pub(crate) fn png(pixels: &[u8]) -> Vec<u8> {
@@ -92,20 +154,43 @@ fn binary_tensors_go_in_and_out() {
         let mut body = question.to_string().into_bytes();
         let length = body.len().to_string();
         body.extend_from_slice(bytes);
-        let headers = [("Content-Length", &*body.len().to_string()), ("Inference-Header-Content-Length", &length)];
+        let headers = [
+            ("Content-Length", &*body.len().to_string()),
+            ("Inference-Header-Content-Length", &length),
+        ];
         let mut client = running.admin();
         client.send_head("POST", INFER, &headers);
         client.send(&body);
         let reply = client.reply();
-        assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
-        let length: usize = reply.header("inference-header-content-length").unwrap().parse().unwrap();
+        assert_eq!(
+            reply.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&reply.body)
+        );
+        let length: usize = reply
+            .header("inference-header-content-length")
+            .unwrap()
+            .parse()
+            .unwrap();
         let answer: Value = serde_json::from_slice(&reply.body[..length]).unwrap();
         assert_eq!(answer["outputs"][1]["parameters"]["binary_data_size"], 24);
-        let numbers: Vec<f32> =
-            reply.body[length..].as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let numbers: Vec<f32> = reply.body[length..]
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect();
         assert_eq!(bits(&numbers), bits(&expected));
     };
-    check("FP32", json!([2, ROW]), &prepared.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>());
+    check(
+        "FP32",
+        json!([2, ROW]),
+        &prepared
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect::<Vec<_>>(),
+    );
     check("UINT8", json!([2, SIDE, SIDE, 1]), &pixels);
     let mut files = Vec::new();
     for image in pixels.chunks(ROW) {
@@ -121,9 +206,15 @@ fn a_model_is_addressed_by_version_alias_or_neither() {
     let running = Running::start();
     let check = |path: &str, version: u64| {
         let rows = rows(5, 1);
-        let answer = running.admin().post(&format!("{path}/infer"), fp32(&rows).to_string()).answer();
+        let answer = running
+            .admin()
+            .post(&format!("{path}/infer"), fp32(&rows).to_string())
+            .answer();
         assert_eq!(answer["model_version"], version.to_string(), "{path}");
-        assert_eq!(bits(&numbers(&answer, "probabilities")), bits(&model("tiny", version).probabilities(&rows)));
+        assert_eq!(
+            bits(&numbers(&answer, "probabilities")),
+            bits(&model("tiny", version).probabilities(&rows))
+        );
     };
     check("/v2/models/tiny", 1);
     check("/v2/models/tiny/versions/stable", 1);
@@ -158,8 +249,14 @@ fn two_hundred_requests_at_once_get_their_own_answers() {
                 scope.spawn(move || {
                     let rows = rows(seed, 1 + seed as usize % 3);
                     let path = format!("/v2/models/{name}/infer");
-                    let answer = running.admin().post(&path, fp32(&rows).to_string()).answer();
-                    assert_eq!(bits(&numbers(&answer, "probabilities")), bits(&model.probabilities(&rows)));
+                    let answer = running
+                        .admin()
+                        .post(&path, fp32(&rows).to_string())
+                        .answer();
+                    assert_eq!(
+                        bits(&numbers(&answer, "probabilities")),
+                        bits(&model.probabilities(&rows))
+                    );
                 });
             }
         });
@@ -182,7 +279,11 @@ fn a_chunked_body_and_requests_on_one_connection_are_answered() {
     assert_eq!(client.reply().answer(), plain);
     // Two at once.
     for _ in 0..2 {
-        client.send_head("POST", INFER, &[("Content-Length", &question.len().to_string())]);
+        client.send_head(
+            "POST",
+            INFER,
+            &[("Content-Length", &question.len().to_string())],
+        );
         client.send(question.as_bytes());
     }
     assert_eq!(client.reply().answer(), plain);
@@ -198,9 +299,15 @@ fn metadata_says_what_is_served_and_what_it_takes() {
     assert_eq!(model["versions"], json!(["1", "2"]));
     assert_eq!(model["inputs"][0]["name"], "image");
     assert_eq!(model["inputs"][0]["shape"], json!([-1, 1, SIDE, SIDE]));
-    assert_eq!(model["outputs"][0], json!({"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}));
+    assert_eq!(
+        model["outputs"][0],
+        json!({"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]})
+    );
     assert_eq!(model["parameters"]["version"], 1);
-    assert_eq!(client.get("/v2/models/tiny/versions/2").answer()["parameters"]["version"], 2);
+    assert_eq!(
+        client.get("/v2/models/tiny/versions/2").answer()["parameters"]["version"],
+        2
+    );
     assert_eq!(client.get("/v2/models/tiny/ready").answer()["ready"], true);
     assert_eq!(client.get("/v2/models/tiny/versions/9/ready").status, 404);
     assert_eq!(client.get("/v2/models/none").error(), "no model `none`");

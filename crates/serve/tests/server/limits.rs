@@ -20,7 +20,8 @@ fn with(change: impl FnOnce(&mut Limits)) -> Running {
 
 fn question(count: usize) -> String {
     let data = rows(1, count);
-    json!({"inputs": [{"name": "image", "datatype": "FP32", "shape": [count, ROW], "data": data}]}).to_string()
+    json!({"inputs": [{"name": "image", "datatype": "FP32", "shape": [count, ROW], "data": data}]})
+        .to_string()
 }
 
 #[test]
@@ -35,7 +36,13 @@ fn a_body_over_the_limit_is_refused_by_its_length_and_while_it_arrives() {
     (0..3).for_each(|_| client.send(chunk.as_bytes()));
     assert_eq!(client.reply().status, 413);
     assert_eq!(running.admin().post(INFER, question(1)).status, 200);
-    assert_eq!(running.admin().post(INFER, format!("{}{}", question(1), " ".repeat(3000))).status, 200);
+    assert_eq!(
+        running
+            .admin()
+            .post(INFER, format!("{}{}", question(1), " ".repeat(3000)))
+            .status,
+        200
+    );
 }
 
 #[test]
@@ -43,7 +50,10 @@ fn more_rows_than_the_queue_takes_are_refused() {
     let running = with(|limits| limits.queue_rows = 4);
     assert_eq!(running.admin().post(INFER, question(4)).status, 200);
     let reply = running.admin().post(INFER, question(5));
-    assert_eq!((reply.status, &*reply.error()), (413, "rows: more than the 4 that are allowed"));
+    assert_eq!(
+        (reply.status, &*reply.error()),
+        (413, "rows: more than the 4 that are allowed")
+    );
 }
 
 #[test]
@@ -52,12 +62,23 @@ fn bodies_that_do_not_fit_together_are_refused_for_now() {
     let mut first = running.admin();
     first.send_head("POST", INFER, &[("Content-Length", "5000")]);
     first.send(&[b' '; 4000]);
-    thread::sleep(Duration::from_millis(100));
-    let reply = running.admin().post(INFER, format!("{}{}", question(1), " ".repeat(3000)));
-    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
+    thread::sleep(Duration::from_millis(300));
+    let reply = running
+        .admin()
+        .post(INFER, format!("{}{}", question(1), " ".repeat(3000)));
+    assert_eq!(
+        (reply.status, reply.header("retry-after")),
+        (503, Some("1"))
+    );
     first.send(&[b' '; 1000]);
     assert_eq!(first.reply().status, 400);
-    assert_eq!(running.admin().post(INFER, format!("{}{}", question(1), " ".repeat(3000))).status, 200);
+    assert_eq!(
+        running
+            .admin()
+            .post(INFER, format!("{}{}", question(1), " ".repeat(3000)))
+            .status,
+        200
+    );
 }
 
 #[test]
@@ -92,7 +113,11 @@ fn a_caller_that_takes_no_answers_is_given_up() {
     let start = Instant::now();
     // Until the buffers on the way back are full, and then until the server closes.
     let full = || start.elapsed() > Duration::from_secs(15);
-    let request = format!("GET /v2/models/tiny HTTP/1.1\r\nX-API-Key: {}\r\nHost: a\r\n\r\n", running.admin).repeat(64);
+    let request = format!(
+        "GET /v2/models/tiny HTTP/1.1\r\nX-API-Key: {}\r\nHost: a\r\n\r\n",
+        running.admin
+    )
+    .repeat(64);
     while !full() && client.try_send(request.as_bytes()).is_ok() {}
     assert!(!full(), "still connected");
 }
@@ -119,9 +144,15 @@ fn a_request_whose_time_is_up_is_not_answered() {
     check("soon", 400);
     let mut question: serde_json::Value = serde_json::from_str(&question(200)).unwrap();
     question["parameters"] = json!({"timeout": 1});
-    assert_eq!(running.admin().post(INFER, question.to_string()).status, 504);
+    assert_eq!(
+        running.admin().post(INFER, question.to_string()).status,
+        504
+    );
     question["parameters"] = json!({"timeout": 20_000_000});
-    assert_eq!(running.admin().post(INFER, question.to_string()).status, 200);
+    assert_eq!(
+        running.admin().post(INFER, question.to_string()).status,
+        200
+    );
 }
 
 #[test]
@@ -131,7 +162,7 @@ fn connections_over_the_limit_wait_their_turn() {
     assert_eq!(first.get("/v2").status, 200);
     let mut second = running.admin();
     second.send_head("GET", "/v2", &[]);
-    thread::sleep(Duration::from_millis(100));
+    thread::sleep(Duration::from_millis(300));
     assert_eq!(first.get("/v2").status, 200);
     drop(first);
     assert_eq!(second.reply().status, 200);
@@ -142,16 +173,23 @@ fn a_stopping_server_finishes_what_it_began_and_takes_no_more() {
     let mut running = Running::start();
     let question = question(1);
     let mut busy = running.admin();
-    busy.send_head("POST", INFER, &[("Content-Length", &question.len().to_string())]);
+    busy.send_head(
+        "POST",
+        INFER,
+        &[("Content-Length", &question.len().to_string())],
+    );
     busy.send(&question.as_bytes()[..20]);
     let mut idle = running.admin();
     assert_eq!(idle.get("/v2/health/ready").status, 200);
-    thread::sleep(Duration::from_millis(100));
+    thread::sleep(Duration::from_millis(300));
 
     running.stop();
     assert!(idle.try_reply().is_none(), "an idle connection stays open");
-    thread::sleep(Duration::from_millis(100));
-    assert!(std::net::TcpStream::connect(running.address).is_err(), "still listening");
+    thread::sleep(Duration::from_millis(300));
+    assert!(
+        std::net::TcpStream::connect(running.address).is_err(),
+        "still listening"
+    );
     busy.send(&question.as_bytes()[20..]);
     assert_eq!(busy.reply().status, 200);
     assert!(busy.try_reply().is_none());
@@ -164,7 +202,7 @@ fn a_stopping_server_does_not_wait_for_ever() {
     let mut busy = running.admin();
     busy.send_head("POST", INFER, &[("Content-Length", "100")]);
     busy.send(b"{");
-    thread::sleep(Duration::from_millis(100));
+    thread::sleep(Duration::from_millis(300));
     let start = Instant::now();
     running.stop();
     running.wait();

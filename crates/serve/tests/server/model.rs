@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use strata_nn::{LevelWeights, Plan, Scratch, WeightTensor, softmax};
 use strata_package::{Identity, NewLevel, NewVersion, Sealing, Store};
 use strata_spec::{
-    Classification, Dense, Digest, Head, Layer, Level, Lineage, Precision, Preparation, Strategy, Task, level_shapes,
+    Classification, Dense, Digest, Head, Layer, Level, Lineage, Precision, Preparation, Strategy,
+    Task, level_shapes,
 };
 
 /// Height and width of the images, which are grey.
@@ -24,15 +25,35 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new(seed: u64, hidden: usize) -> Self {
         let dense = |units| Layer::Dense(Dense { units });
-        let head = Head { task: "shape".parse().unwrap(), layers: vec![dense(LABELS.len())] };
-        let layers = vec![Layer::Flatten, dense(hidden), Layer::Relu, dense(hidden), Layer::Relu];
+        let head = Head {
+            task: "shape".parse().unwrap(),
+            layers: vec![dense(LABELS.len())],
+        };
+        let layers = vec![
+            Layer::Flatten,
+            dense(hidden),
+            Layer::Relu,
+            dense(hidden),
+            Layer::Relu,
+        ];
         let levels = vec![
-            Level { name: "low".parse().unwrap(), layers, head: None },
-            Level { name: "top".parse().unwrap(), layers: Vec::new(), head: Some(head) },
+            Level {
+                name: "low".parse().unwrap(),
+                layers,
+                head: None,
+            },
+            Level {
+                name: "top".parse().unwrap(),
+                layers: Vec::new(),
+                head: Some(head),
+            },
         ];
         let tensor = |name: &str, shape: Vec<usize>, seed: u64| {
             let scale = 2.0 / (shape[shape.len() - 1] as f32).sqrt();
-            let values = numbers(seed, shape.iter().product()).iter().map(|v| (v - 0.5) * scale).collect();
+            let values = numbers(seed, shape.iter().product())
+                .iter()
+                .map(|v| (v - 0.5) * scale)
+                .collect();
             (name.to_owned(), WeightTensor { shape, values })
         };
         let tensors = [
@@ -49,8 +70,12 @@ impl Model {
         ];
         let shapes = level_shapes(&[1, SIDE, SIDE], &levels).unwrap();
         let both = tensors.into_iter().zip(&levels).zip(&shapes);
-        let weights = both.map(|((tensors, level), shapes)| LevelWeights::new(tensors, level, shapes).unwrap());
-        Self { weights: weights.collect(), levels }
+        let weights = both
+            .map(|((tensors, level), shapes)| LevelWeights::new(tensors, level, shapes).unwrap());
+        Self {
+            weights: weights.collect(),
+            levels,
+        }
     }
 
     /// What the server should say of these rows.
@@ -64,15 +89,24 @@ impl Model {
 
     pub(crate) fn add_to(&self, store: &Store, name: &str, identity: &Identity) -> u64 {
         let preparation: Preparation =
-            serde_json::from_value(serde_json::json!({"image": {"height": SIDE, "width": SIDE}})).unwrap();
+            serde_json::from_value(serde_json::json!({"image": {"height": SIDE, "width": SIDE}}))
+                .unwrap();
         let shapes = level_shapes(&preparation.output_shape(), &self.levels).unwrap();
-        let levels = self.levels.iter().zip(shapes).zip(&self.weights).map(|((level, shapes), weights)| NewLevel {
-            architecture: level.clone(),
-            shapes,
-            weights: weights.to_safetensors(),
-        });
+        let levels =
+            self.levels
+                .iter()
+                .zip(shapes)
+                .zip(&self.weights)
+                .map(|((level, shapes), weights)| NewLevel {
+                    architecture: level.clone(),
+                    shapes,
+                    weights: weights.to_safetensors(),
+                });
         let labels = LABELS.map(str::to_owned).to_vec();
-        let classification = Classification { classes: LABELS.len(), labels };
+        let classification = Classification {
+            classes: LABELS.len(),
+            labels,
+        };
         let lineage = Lineage {
             recipe: Digest::from_bytes([0; 32]),
             data: Vec::new(),
@@ -85,7 +119,10 @@ impl Model {
             name: name.parse().unwrap(),
             description: String::new(),
             levels: levels.collect(),
-            tasks: vec![Task { name: "shape".parse().unwrap(), classification }],
+            tasks: vec![Task {
+                name: "shape".parse().unwrap(),
+                classification,
+            }],
             preparation,
             lineage,
             metrics: BTreeMap::new(),
@@ -98,11 +135,17 @@ impl Model {
 
 /// Rows that are the same for the same seed: pixels of 8 bits divided by 255.
 pub(crate) fn rows(seed: u64, count: usize) -> Vec<f32> {
-    pixels(seed, count * ROW).iter().map(|&pixel| f32::from(pixel) / 255.0).collect()
+    pixels(seed, count * ROW)
+        .iter()
+        .map(|&pixel| f32::from(pixel) / 255.0)
+        .collect()
 }
 
 pub(crate) fn pixels(seed: u64, count: usize) -> Vec<u8> {
-    numbers(seed, count).iter().map(|v| (v * 255.0) as u8).collect()
+    numbers(seed, count)
+        .iter()
+        .map(|v| (v * 255.0) as u8)
+        .collect()
 }
 
 /// SplitMix64 (Steele, Lea & Flood 2014), as numbers from 0 to 1.

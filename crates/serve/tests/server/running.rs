@@ -44,9 +44,14 @@ impl Running {
         let root = folder.path().join("store");
         let store = Store::create_if_missing(&root).unwrap();
         for (name, version) in [("tiny", 1), ("tiny", 2), ("wide", 1), ("other", 1)] {
-            assert_eq!(model(name, version).add_to(&store, name, &identity), version);
+            assert_eq!(
+                model(name, version).add_to(&store, name, &identity),
+                version
+            );
         }
-        store.set_alias(&"tiny".parse().unwrap(), &"stable".parse().unwrap(), 1).unwrap();
+        store
+            .set_alias(&"tiny".parse().unwrap(), &"stable".parse().unwrap(), 1)
+            .unwrap();
 
         let mut options = ServeOptions::new(&root, identity.access());
         options.address.set_port(0);
@@ -54,12 +59,23 @@ impl Running {
         let keys = options.keys.clone();
         let server = Server::bind(options).unwrap();
         let address = server.local_addr();
-        let digest = server.served().iter().find(|served| served.name == "tiny").unwrap().digest.clone();
+        let digest = server
+            .served()
+            .iter()
+            .find(|served| served.name == "tiny")
+            .unwrap()
+            .digest
+            .clone();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-            runtime.block_on(server.run(async { drop(stopped.await) })).unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime
+                .block_on(server.run(async { drop(stopped.await) }))
+                .unwrap();
         });
         let mut running = Self {
             address,
@@ -77,7 +93,16 @@ impl Running {
     /// A new key that the server knows already.
     pub(crate) fn key(&self, actions: &[Action], models: KeyModels) -> String {
         let (name, actions) = ("test".to_owned(), actions.to_vec());
-        let token = self.keys.create(NewKey { name, actions, models, expires: None }).unwrap().token;
+        let token = self
+            .keys
+            .create(NewKey {
+                name,
+                actions,
+                models,
+                expires: None,
+            })
+            .unwrap()
+            .token;
         for _ in 0..100 {
             if self.client().with_key(&token).get("/v2").status == 200 {
                 return token.to_string();

@@ -8,7 +8,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use strata_data::Images;
 use strata_spec::{Classification, Recipe};
 
-use crate::{Event, EventKind, Metrics, StopReason, TOP_K, metrics::highest, trainer::classification};
+use crate::{
+    Event, EventKind, Metrics, StopReason, TOP_K, metrics::highest, trainer::classification,
+};
 
 /// Mistakes on the page.
 const MOST_MISTAKES: usize = 24;
@@ -27,13 +29,20 @@ pub(crate) struct Mistake {
 }
 
 /// The wrong answers that were surest of themselves, surest first.
-pub(crate) fn worst_mistakes(logits: &[f32], images: &Images, classification: &Classification) -> Vec<Mistake> {
+pub(crate) fn worst_mistakes(
+    logits: &[f32],
+    images: &Images,
+    classification: &Classification,
+) -> Vec<Mistake> {
     let classes = classification.classes;
     let mut wrong: Vec<(f64, usize, usize)> = Vec::new();
     for (index, (row, &label)) in logits.chunks_exact(classes).zip(&images.labels).enumerate() {
         let predicted = highest(row);
         if predicted != label as usize {
-            let sum: f64 = row.iter().map(|logit| f64::from(*logit - row[predicted]).exp()).sum();
+            let sum: f64 = row
+                .iter()
+                .map(|logit| f64::from(*logit - row[predicted]).exp())
+                .sum();
             wrong.push((1.0 / sum, index, predicted));
         }
     }
@@ -47,7 +56,11 @@ pub(crate) fn worst_mistakes(logits: &[f32], images: &Images, classification: &C
             confidence,
         })
     };
-    wrong.iter().take(MOST_MISTAKES).filter_map(mistake).collect()
+    wrong
+        .iter()
+        .take(MOST_MISTAKES)
+        .filter_map(mistake)
+        .collect()
 }
 
 /// A row as a PNG file; nothing for pixels that are neither grey nor RGB.
@@ -59,7 +72,15 @@ fn png(images: &Images, row: usize) -> Option<Vec<u8>> {
     };
     let mut file = Cursor::new(Vec::new());
     let (width, height) = (images.width as u32, images.height as u32);
-    image::write_buffer_with_format(&mut file, images.row(row), width, height, color, image::ImageFormat::Png).ok()?;
+    image::write_buffer_with_format(
+        &mut file,
+        images.row(row),
+        width,
+        height,
+        color,
+        image::ImageFormat::Png,
+    )
+    .ok()?;
     Some(file.into_inner())
 }
 
@@ -74,7 +95,13 @@ pub(crate) fn page(recipe: &Recipe, events: &[Event], mistakes: &[Mistake]) -> S
     );
     let classification = classification(recipe);
     for event in events {
-        if let EventKind::Finished { reason, best_epoch, test, seconds } = &event.kind {
+        if let EventKind::Finished {
+            reason,
+            best_epoch,
+            test,
+            seconds,
+        } = &event.kind
+        {
             add_result(&mut page, *reason, *best_epoch, test, *seconds);
         }
     }
@@ -87,11 +114,18 @@ pub(crate) fn page(recipe: &Recipe, events: &[Event], mistakes: &[Mistake]) -> S
     add_mistakes(&mut page, mistakes);
     add_timing(&mut page, events);
     let recipe = escape(&recipe.to_toml());
-    write!(page, "<h2>Recipe</h2><pre>{recipe}</pre></body></html>\n").expect("writing to a string");
+    write!(page, "<h2>Recipe</h2><pre>{recipe}</pre></body></html>\n")
+        .expect("writing to a string");
     page
 }
 
-fn add_result(page: &mut String, reason: StopReason, best_epoch: u64, test: &Metrics, seconds: f64) {
+fn add_result(
+    page: &mut String,
+    reason: StopReason,
+    best_epoch: u64,
+    test: &Metrics,
+    seconds: f64,
+) {
     let why = match reason {
         StopReason::Epochs => "all epochs done",
         StopReason::EarlyStopping => "stopped early: the validation rows no longer got better",
@@ -100,13 +134,22 @@ fn add_result(page: &mut String, reason: StopReason, best_epoch: u64, test: &Met
         ("test accuracy", format!("{:.2} %", 100.0 * test.accuracy)),
         ("test loss", format!("{:.4}", test.loss)),
         ("macro F1", format!("{:.4}", test.macro_f1)),
-        ("calibration error", format!("{:.4}", test.calibration_error)),
+        (
+            "calibration error",
+            format!("{:.4}", test.calibration_error),
+        ),
         ("test rows", test.rows.to_string()),
         ("weights of epoch", best_epoch.to_string()),
         ("seconds", format!("{seconds:.1}")),
     ];
     if let Some(top_k) = test.top_k {
-        cells.insert(1, ("top-k accuracy", format!("{:.2} % (k = {TOP_K})", 100.0 * top_k)));
+        cells.insert(
+            1,
+            (
+                "top-k accuracy",
+                format!("{:.2} % (k = {TOP_K})", 100.0 * top_k),
+            ),
+        );
     }
     page.push_str("<dl>");
     for (name, value) in cells {
@@ -121,7 +164,14 @@ fn add_curves(page: &mut String, events: &[Event]) {
         charts::Chart::new("Accuracy", "training", "validation"),
     ];
     for event in events {
-        if let EventKind::Epoch { epoch, loss, accuracy, validation, .. } = &event.kind {
+        if let EventKind::Epoch {
+            epoch,
+            loss,
+            accuracy,
+            validation,
+            ..
+        } = &event.kind
+        {
             let at = *epoch as f64;
             curves[0].first.push((at, *loss));
             curves[1].first.push((at, *accuracy));
@@ -141,25 +191,50 @@ fn add_curves(page: &mut String, events: &[Event]) {
 fn add_confusion(page: &mut String, test: &Metrics, classification: &Classification) {
     page.push_str("<h2>Confusion matrix</h2>");
     if test.confusion.len() > MOST_CLASSES {
-        write!(page, "<p>{} classes do not fit a page; see result.json.</p>\n", test.confusion.len())
-            .expect("writing to a string");
+        write!(
+            page,
+            "<p>{} classes do not fit a page; see result.json.</p>\n",
+            test.confusion.len()
+        )
+        .expect("writing to a string");
         return;
     }
     page.push_str("<p>Test rows: a line for each right class, a column for each answer.</p><table><tr><td></td>");
     for class in 0..test.confusion.len() {
-        write!(page, "<th>{}</th>", escape(&classification.label(class))).expect("writing to a string");
+        write!(page, "<th>{}</th>", escape(&classification.label(class)))
+            .expect("writing to a string");
     }
     page.push_str("<th>recall</th></tr>\n");
     for (class, row) in test.confusion.iter().enumerate() {
-        write!(page, "<tr><th>{}</th>", escape(&classification.label(class))).expect("writing to a string");
+        write!(
+            page,
+            "<tr><th>{}</th>",
+            escape(&classification.label(class))
+        )
+        .expect("writing to a string");
         let total: u32 = row.iter().sum();
         for (answer, count) in row.iter().enumerate() {
-            let share = if total == 0 { 0.0 } else { f64::from(*count) / f64::from(total) };
-            let (color, strength) = if answer == class { ("42,120,80", share) } else { ("190,50,40", share.sqrt()) };
-            write!(page, "<td style=\"background:rgba({color},{strength:.2})\">{count}</td>")
-                .expect("writing to a string");
+            let share = if total == 0 {
+                0.0
+            } else {
+                f64::from(*count) / f64::from(total)
+            };
+            let (color, strength) = if answer == class {
+                ("42,120,80", share)
+            } else {
+                ("190,50,40", share.sqrt())
+            };
+            write!(
+                page,
+                "<td style=\"background:rgba({color},{strength:.2})\">{count}</td>"
+            )
+            .expect("writing to a string");
         }
-        let recall = if total == 0 { 0.0 } else { f64::from(row[class]) / f64::from(total) };
+        let recall = if total == 0 {
+            0.0
+        } else {
+            f64::from(row[class]) / f64::from(total)
+        };
         writeln!(page, "<td>{:.1} %</td></tr>", 100.0 * recall).expect("writing to a string");
     }
     page.push_str("</table>\n");
@@ -171,7 +246,9 @@ fn add_mistakes(page: &mut String, mistakes: &[Mistake]) {
         page.push_str("<p>None.</p>\n");
         return;
     }
-    page.push_str("<p>The wrong answers on test rows that were surest of themselves.</p><div class=\"row\">");
+    page.push_str(
+        "<p>The wrong answers on test rows that were surest of themselves.</p><div class=\"row\">",
+    );
     for mistake in mistakes {
         let png = STANDARD.encode(&mistake.png);
         let (right, predicted) = (escape(&mistake.right), escape(&mistake.predicted));
@@ -194,7 +271,15 @@ fn add_timing(page: &mut String, events: &[Event]) {
     let mut table = String::new();
     for event in events {
         match &event.kind {
-            EventKind::Started { train_rows, validation_rows, test_rows, data, precision, threads, parameters } => {
+            EventKind::Started {
+                train_rows,
+                validation_rows,
+                test_rows,
+                data,
+                precision,
+                threads,
+                parameters,
+            } => {
                 rows = *train_rows;
                 write!(
                     page,
@@ -204,8 +289,18 @@ fn add_timing(page: &mut String, events: &[Event]) {
                 )
                 .expect("writing to a string");
             }
-            EventKind::Epoch { epoch, rate, loss, accuracy, validation, seconds, .. } => {
-                let held = validation.as_ref().map_or(String::from("–"), |m| format!("{:.2} %", 100.0 * m.accuracy));
+            EventKind::Epoch {
+                epoch,
+                rate,
+                loss,
+                accuracy,
+                validation,
+                seconds,
+                ..
+            } => {
+                let held = validation.as_ref().map_or(String::from("–"), |m| {
+                    format!("{:.2} %", 100.0 * m.accuracy)
+                });
                 let speed = rows as f64 / seconds.max(1e-9);
                 writeln!(
                     table,
@@ -230,7 +325,10 @@ fn add_timing(page: &mut String, events: &[Event]) {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}\
@@ -246,11 +344,29 @@ mod tests {
 
     #[test]
     fn the_surest_mistake_stands_first() {
-        let images = Images { height: 1, width: 2, channels: 1, pixels: vec![0; 6], labels: vec![0, 1, 1] };
-        let classification = Classification { classes: 2, labels: Vec::new() };
+        let images = Images {
+            height: 1,
+            width: 2,
+            channels: 1,
+            pixels: vec![0; 6],
+            labels: vec![0, 1, 1],
+        };
+        let classification = Classification {
+            classes: 2,
+            labels: Vec::new(),
+        };
         let mistakes = worst_mistakes(&[0.0, 1.0, 5.0, 0.0, 0.0, 1.0], &images, &classification);
-        assert_eq!(mistakes.iter().map(|mistake| mistake.row).collect::<Vec<_>>(), [1, 0]);
-        assert_eq!((mistakes[0].right.as_str(), mistakes[0].predicted.as_str()), ("1", "0"));
+        assert_eq!(
+            mistakes
+                .iter()
+                .map(|mistake| mistake.row)
+                .collect::<Vec<_>>(),
+            [1, 0]
+        );
+        assert_eq!(
+            (mistakes[0].right.as_str(), mistakes[0].predicted.as_str()),
+            ("1", "0")
+        );
         assert!(mistakes[0].confidence > 0.99);
     }
 

@@ -1,0 +1,350 @@
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::{Span, Timestamp};
+use strata_package::Selector;
+use strata_serve::Action;
+use strata_spec::Name;
+
+/// Trains networks end to end or level by level, packages them, serves them and explains their answers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "strata",
+    version,
+    after_help = "Start with:  strata quickstart"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print the result as one JSON document.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print nothing but the result and errors.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train on handwritten digits, package, serve and explain: the whole way in one command.
+    #[command(after_help = "Example:  strata quickstart --check")]
+    Quickstart(Quickstart),
+    /// Train what a recipe describes and package it.
+    #[command(
+        after_help = "Examples:\n  strata train recipes/mnist-mlp.toml --set train.epochs=3\n  \
+                            strata train --resume runs/mnist-mlp-1"
+    )]
+    Train(Train),
+    /// Measure a model on test data.
+    #[command(after_help = "Example:  strata eval mnist-mlp:stable --data mnist")]
+    Eval(Eval),
+    /// Ask a model.
+    #[command(after_help = "Examples:\n  strata predict mnist-mlp digit.png\n  \
+                            echo '[[0, 0.5, 1]]' | strata predict tiny -")]
+    Predict(Predict),
+    /// Explain an answer as a picture.
+    #[command(after_help = "Example:  strata explain mnist-mlp digit.png --output why.png")]
+    Explain(Explain),
+    /// Serve the models of a store over HTTP.
+    #[command(after_help = "Example:  strata serve --address 127.0.0.1:8080")]
+    Serve(Serve),
+    /// Look at and manage the models of a store.
+    #[command(
+        subcommand,
+        after_help = "Example:  strata models alias mnist-mlp@3 stable"
+    )]
+    Models(Models),
+    /// Manage the API keys of callers.
+    #[command(
+        subcommand,
+        after_help = "Example:  strata keys create --name alice --allow infer,explain \
+                                        --models mnist-mlp --expires 30d"
+    )]
+    Keys(Keys),
+    /// Manage the identity that seals and signs packages.
+    #[command(subcommand, after_help = "Example:  strata identity init")]
+    Identity(Identity),
+    /// Check recipes and describe their form.
+    #[command(
+        subcommand,
+        after_help = "Example:  strata recipe check recipes/mnist-mlp.toml"
+    )]
+    Recipe(Recipe),
+    /// Fetch and look at data.
+    #[command(subcommand, after_help = "Example:  strata data inspect digits")]
+    Data(Data),
+    /// Print a script that completes commands in a shell.
+    #[command(
+        after_help = "Example:  strata completions bash > ~/.local/share/bash-completion/completions/strata"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// Folder of the model store [default: strata/store in the user's data folder]
+    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
+    pub(crate) store: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdentityArgs {
+    /// Folder of the identity [default: $STRATA_IDENTITY, or strata/identity in the user's configuration folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) identity: Option<PathBuf>,
+}
+
+/// A model of a store and how to open it.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// NAME, NAME@VERSION or NAME:ALIAS; a bare name is its highest version
+    pub(crate) model: Selector,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AccessArgs {
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+    /// Take packages without a signature that can be checked
+    #[arg(long)]
+    pub(crate) allow_unsigned: bool,
+    /// Take packages whose weights are not sealed
+    #[arg(long)]
+    pub(crate) allow_unsealed: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Quickstart {
+    /// End after the self-test instead of serving on
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Folder for all it makes [default: strata/quickstart in the user's data folder; with --check a temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:8080; any free port if that one is taken]
+    #[arg(long)]
+    pub(crate) address: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Train {
+    /// The recipe, a TOML file
+    #[arg(required_unless_present = "resume")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Change a field of the recipe, such as train.epochs=3; may be repeated
+    #[arg(long, value_name = "FIELD=VALUE", conflicts_with = "resume")]
+    pub(crate) set: Vec<String>,
+    /// Folder of the run, which must not exist [default: runs/NAME-NUMBER]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub(crate) run: Option<PathBuf>,
+    /// Go on with a run that was stopped
+    #[arg(long, value_name = "RUN", conflicts_with = "recipe")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Leave the result in the run's folder; `strata models add RUN` packages it later
+    #[arg(long)]
+    pub(crate) no_package: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// mnist, fashion-mnist, digits or a folder [default: what it learned from, if that is on this machine]
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) data: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Predict {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Image files (PNG or JPEG), or - for a JSON list of prepared rows on the standard input
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// An image file (PNG or JPEG)
+    pub(crate) input: PathBuf,
+    /// The picture to write, a PNG file: the input, and what spoke for (red) and against (blue) the class
+    #[arg(long, short, value_name = "FILE", default_value = "explanation.png")]
+    pub(crate) output: PathBuf,
+    /// Class number or label to explain [default: the predicted one]
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// Points on the way from the baseline to the input
+    #[arg(long, default_value_t = 50)]
+    pub(crate) steps: usize,
+    /// The image that stands for "nothing there"
+    #[arg(long, value_enum, default_value_t = BaselineArg::Black)]
+    pub(crate) baseline: BaselineArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BaselineArg {
+    Black,
+    White,
+    Grey,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub(crate) address: SocketAddr,
+    /// Serve this model, NAME, NAME@VERSION or NAME:ALIAS; may be repeated [default: all of the store]
+    #[arg(long = "model", value_name = "MODEL")]
+    pub(crate) models: Vec<Selector>,
+    /// Largest body of a request in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) body_mib: u32,
+    /// Rows that may wait for one model
+    #[arg(long, value_name = "ROWS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub(crate) queue_rows: u32,
+    /// Longest time from a request to its answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) request_seconds: u32,
+    /// Time for requests in flight when the server is told to stop, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    pub(crate) drain_seconds: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Models {
+    /// List models, versions and aliases.
+    List(StoreArgs),
+    /// Show what a version is made of.
+    Show(ModelArgs),
+    /// Check the signature and every digest of a version.
+    Verify(ModelArgs),
+    /// Name a version: strata models alias mnist-mlp@3 stable
+    Alias {
+        /// NAME@VERSION; with --remove, NAME
+        model: Selector,
+        /// Such as stable or canary
+        alias: Name,
+        /// Take the alias away
+        #[arg(long)]
+        remove: bool,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Remove a version.
+    Remove {
+        /// NAME@VERSION
+        model: Selector,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Package a finished run.
+    Add {
+        /// Folder of the run
+        run: PathBuf,
+        #[command(flatten)]
+        store: StoreArgs,
+        #[command(flatten)]
+        identity: IdentityArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key. It is shown once and stored hashed.
+    Create {
+        /// Whose it is
+        #[arg(long)]
+        name: String,
+        /// infer, explain, metadata, metrics, admin
+        #[arg(long, value_name = "ACTIONS", value_delimiter = ',', required = true)]
+        allow: Vec<Action>,
+        /// Names of models, or all
+        #[arg(long, value_name = "MODELS", value_delimiter = ',', required = true)]
+        models: Vec<String>,
+        /// How long it counts, such as 12h, 30d or 1y, or never
+        #[arg(long, value_name = "TIME", value_parser = expiry)]
+        expires: Expiry,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// List keys. Secrets are not stored, so none are shown.
+    List(StoreArgs),
+    /// Take a key back. A running server notices within a second.
+    Revoke {
+        /// The key's identifier, as `strata keys list` shows it
+        id: String,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+}
+
+/// When a key ends; `None` for never.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expiry(pub(crate) Option<Timestamp>);
+
+fn expiry(text: &str) -> Result<Expiry, String> {
+    if text == "never" {
+        return Ok(Expiry(None));
+    }
+    let wrong = || format!("expected a time such as 12h, 30d or 1y, or never, found `{text}`");
+    let span: Span = text.parse().map_err(|_| wrong())?;
+    let now = Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::UTC);
+    let end = now.checked_add(span).map_err(|_| wrong())?.timestamp();
+    if end <= now.timestamp() {
+        return Err(wrong());
+    }
+    Ok(Expiry(Some(end)))
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Identity {
+    /// Make an age key that opens packages and a P-256 key that signs them.
+    Init(IdentityArgs),
+    /// Show the public keys.
+    Show(IdentityArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Recipe {
+    /// Check a recipe and show the network that it describes.
+    Check {
+        /// The recipe, a TOML file
+        file: PathBuf,
+        /// Change a field, as in `strata train`
+        #[arg(long, value_name = "FIELD=VALUE")]
+        set: Vec<String>,
+    },
+    /// Print the JSON Schema of recipes.
+    Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Data {
+    /// Download a set of the catalogue into the user's cache, if it is not on this machine.
+    Fetch {
+        /// mnist or fashion-mnist
+        source: String,
+    },
+    /// Count and average the rows of a set.
+    Inspect {
+        /// mnist, fashion-mnist, digits or a folder with IDX files
+        source: String,
+    },
+}

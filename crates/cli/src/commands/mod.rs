@@ -1,0 +1,38 @@
+mod data;
+mod explain;
+mod identity;
+mod keys;
+mod models;
+mod opened;
+mod predict;
+mod quickstart;
+mod recipe;
+mod serve;
+mod train;
+
+use clap::CommandFactory;
+
+use crate::{
+    args::{Cli, Command},
+    output::Output,
+};
+
+pub(crate) fn run(command: Command, output: Output) -> anyhow::Result<()> {
+    match command {
+        Command::Quickstart(args) => quickstart::run(args, output),
+        Command::Train(args) => train::run(args, output),
+        Command::Eval(args) => data::eval(args, output),
+        Command::Predict(args) => predict::run(args, output),
+        Command::Explain(args) => explain::run(args, output),
+        Command::Serve(args) => serve::run(args, output),
+        Command::Models(command) => models::run(command, output),
+        Command::Keys(command) => keys::run(command, output),
+        Command::Identity(command) => identity::run(command, output),
+        Command::Recipe(command) => recipe::run(command, output),
+        Command::Data(command) => data::run(command, output),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "strata", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

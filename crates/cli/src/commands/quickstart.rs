@@ -1,0 +1,309 @@
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::ToSpan;
+use serde_json::{Value, json};
+use strata_data::{Dataset, Images, Places, load, load_offline};
+use strata_package::{Identity, Selector, Store};
+use strata_serve::{Action, KeyModels, KeyStore, NewKey, ServeOptions, Server};
+use strata_spec::{Preparation, Recipe};
+use strata_train::Run;
+
+use super::{
+    serve::{asked_to_stop, runtime},
+    train::learn,
+};
+use crate::{
+    args::Quickstart,
+    heat_map,
+    output::Output,
+    packaging,
+    places::{data_folder, new_run_folder},
+    progress::duration,
+};
+
+const RECIPE: &str = include_str!("../../../../recipes/mnist-mlp.toml");
+const RECIPE_NAME: &str = "mnist-mlp.toml";
+
+/// Where everything of a quickstart lies.
+struct Folder {
+    root: PathBuf,
+    /// Removed at the end.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+pub(super) fn run(args: Quickstart, output: Output) -> anyhow::Result<()> {
+    let folder = Folder::new(&args)?;
+    let (recipe, data) = recipe_and_data()?;
+    let mut run = Run::create(
+        &new_run_folder(&folder.root.join("runs"), "quickstart"),
+        recipe,
+        &folder.root,
+    )?;
+    let Some(trained) = learn(&mut run, &data, output)? else {
+        output.note("stopped");
+        return Ok(());
+    };
+    output.note(&format!(
+        "test accuracy {:.4}, learned in {}",
+        trained.test.accuracy,
+        duration(trained.seconds)
+    ));
+
+    let identity_folder = folder.root.join("identity");
+    let identity = if identity_folder.exists() {
+        Identity::load(&identity_folder)?
+    } else {
+        Identity::init(&identity_folder)?
+    };
+    let store = Store::create_if_missing(&folder.root.join("store"))?;
+    let manifest = packaging::package(&run, &trained, &store, &identity)?;
+    output.note(&format!(
+        "packaged {}@{}, sealed and signed",
+        manifest.name, manifest.version
+    ));
+
+    let keys = KeyStore::beside(store.path());
+    let token = keys
+        .create(NewKey {
+            name: "quickstart".to_owned(),
+            actions: vec![Action::Infer, Action::Explain],
+            models: KeyModels::Listed(vec![manifest.name.clone()]),
+            expires: Some(jiff::Timestamp::now() + 24.hours() * 30),
+        })?
+        .token;
+    let mut options = ServeOptions::new(store.path(), identity.access());
+    options.models = Some(vec![Selector::version(
+        manifest.name.clone(),
+        manifest.version,
+    )]);
+    let server = bind(options, args.address)?;
+    let address = server.local_addr();
+
+    let runtime = runtime()?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let until = async {
+        tokio::select! {
+            _ = asked_to_stop() => {}
+            _ = stopped => {}
+        }
+    };
+    let serving = runtime.spawn(server.run(until));
+    let digit = Digit::first_of(&data.test)?;
+    let asked = self_test(
+        &folder.root,
+        address,
+        manifest.name.as_str(),
+        &token,
+        &digit,
+        run.recipe(),
+    )?;
+
+    let paths = json!({
+        "folder": folder.root, "store": store.path(), "run": run.folder(), "report": run.report(),
+        "identity": identity_folder, "keys": keys.path(), "explanation": folder.root.join("explanation.png"),
+    });
+    let value = json!({
+        "data": data.source, "metrics": trained.test.named("test"), "model": manifest.name,
+        "version": manifest.version, "address": format!("http://{address}"), "predicted": asked.label,
+        "expected": digit.label, "completeness_error": asked.completeness_error, "files": paths,
+    });
+    let root = folder.root.display();
+    output.result(&value, || {
+        format!(
+            "test accuracy  {:.4} on {} ({})\n\
+             self-test      the server takes digit.png for a {} (it is a {}); completeness error of the \
+             explanation {:.1e}\n\
+             address        http://{address}\n\
+             files          {root}\n\
+             report         {}\n\
+             explanation    {root}/explanation.png\n\
+             ask it         curl -H @{root}/headers -d @{root}/request.json http://{address}/v2/models/{}/infer",
+            trained.test.accuracy,
+            data.source,
+            duration(trained.seconds),
+            asked.label,
+            digit.label,
+            asked.completeness_error,
+            run.report().display(),
+            manifest.name,
+        )
+    })?;
+    if args.check {
+        // Nobody listens any more if the server has ended by itself, which `serving` then tells.
+        let _ = stop.send(());
+    } else {
+        output.note("serving until Ctrl-C");
+    }
+    runtime
+        .block_on(serving)
+        .context("the server's task failed")??;
+    Ok(())
+}
+
+impl Folder {
+    fn new(args: &Quickstart) -> anyhow::Result<Self> {
+        let (root, temporary) = match (&args.folder, args.check) {
+            (Some(folder), _) => (folder.clone(), None),
+            (None, false) => (data_folder()?.join("quickstart"), None),
+            (None, true) => {
+                let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
+        let root = std::path::absolute(&root)?;
+        Ok(Self {
+            root,
+            _temporary: temporary,
+        })
+    }
+}
+
+/// MNIST if it is on this machine, else digits that are drawn: this command needs no network.
+fn recipe_and_data() -> anyhow::Result<(Recipe, Dataset)> {
+    let places = Places::from_env();
+    let here = std::path::Path::new(".");
+    let recipe = Recipe::parse(RECIPE, RECIPE_NAME, &[])?;
+    let classes = recipe.tasks[0].classification.classes;
+    if let Some(data) = load_offline(&recipe.data, here, classes, &places)? {
+        return Ok((recipe, data));
+    }
+    let recipe = Recipe::parse(RECIPE, RECIPE_NAME, &["data.source=digits".to_owned()])?;
+    let data = load(&recipe.data, here, classes, &places, &mut |_| ())?;
+    Ok((recipe, data))
+}
+
+/// The address that was asked for; if none was, the usual one, or any that is free.
+fn bind(mut options: ServeOptions, address: Option<SocketAddr>) -> anyhow::Result<Server> {
+    if let Some(address) = address {
+        options.address = address;
+        return Ok(Server::bind(options)?);
+    }
+    let mut any = options.clone();
+    any.address.set_port(0);
+    Server::bind(options)
+        .or_else(|_| Server::bind(any))
+        .map_err(Into::into)
+}
+
+/// A test image to ask about.
+struct Digit {
+    png: Vec<u8>,
+    label: String,
+}
+
+impl Digit {
+    fn first_of(images: &Images) -> anyhow::Result<Self> {
+        let mut file = std::io::Cursor::new(Vec::new());
+        let (width, height) = (images.width as u32, images.height as u32);
+        let color = image::ExtendedColorType::L8;
+        image::write_buffer_with_format(
+            &mut file,
+            images.row(0),
+            width,
+            height,
+            color,
+            image::ImageFormat::Png,
+        )?;
+        Ok(Self {
+            png: file.into_inner(),
+            label: images.labels[0].to_string(),
+        })
+    }
+}
+
+struct Asked {
+    label: String,
+    completeness_error: f64,
+}
+
+/// Asks the server as any caller would, and leaves what was asked and answered in the folder.
+fn self_test(
+    root: &Path,
+    address: SocketAddr,
+    model: &str,
+    token: &str,
+    digit: &Digit,
+    recipe: &Recipe,
+) -> anyhow::Result<Asked> {
+    let input = json!({ "name": "image", "shape": [1], "datatype": "BYTES", "data": [STANDARD.encode(&digit.png)] });
+    let question = json!({ "inputs": [input] });
+    heat_map::write(&root.join("digit.png"), &digit.png)?;
+    heat_map::write(
+        &root.join("request.json"),
+        serde_json::to_string_pretty(&question)?.as_bytes(),
+    )?;
+    write_secret(
+        &root.join("headers"),
+        &format!("Authorization: Bearer {token}\nContent-Type: application/json\n"),
+    )?;
+
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(30)))
+        .build()
+        .into();
+    let ask = |route: &str| -> anyhow::Result<Value> {
+        let url = format!("http://{address}/v2/models/{model}/{route}");
+        let request = agent
+            .post(&url)
+            .header("authorization", &format!("Bearer {token}"));
+        let mut response = request
+            .content_type("application/json")
+            .send(question.to_string())?;
+        Ok(serde_json::from_str(
+            &response.body_mut().read_to_string()?,
+        )?)
+    };
+    let answer = ask("infer").context("the self-test's question")?;
+    let output = |name: &str| {
+        answer["outputs"]
+            .as_array()?
+            .iter()
+            .find(|output| output["name"] == name)
+    };
+    let label = output("label")
+        .and_then(|label| label["data"][0].as_str())
+        .context("the answer has no label")?;
+
+    let explanation = ask("explain").context("the self-test's explanation")?;
+    let found = explanation["outputs"]
+        .as_array()
+        .and_then(|outputs| outputs.first())
+        .map(|output| &output["data"]);
+    let values: Vec<f32> =
+        serde_json::from_value(found.context("the explanation has no output")?.clone())?;
+    let completeness_error = explanation["parameters"]["completeness_error"].as_f64();
+    let Preparation::Image(image) = &recipe.preparation;
+    let row = strata_data::Preparer::new(image).request(&digit.png)?;
+    ensure!(
+        values.len() == row.len(),
+        "the explanation has {} values for {} numbers",
+        values.len(),
+        row.len()
+    );
+    heat_map::write(
+        &root.join("explanation.png"),
+        &heat_map::png(image, &row, &values)?,
+    )?;
+    Ok(Asked {
+        label: label.to_owned(),
+        completeness_error: completeness_error
+            .context("the explanation has no completeness error")?,
+    })
+}
+
+/// Writes a file that only its owner may read.
+fn write_secret(file: &Path, content: &str) -> anyhow::Result<()> {
+    let folder = file.parent().context("a file in a folder")?;
+    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    std::io::Write::write_all(&mut temporary, content.as_bytes())?;
+    temporary.persist(file)?;
+    Ok(())
+}

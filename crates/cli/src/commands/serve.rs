@@ -1,0 +1,59 @@
+use std::time::Duration;
+
+use anyhow::Context;
+use strata_serve::{ServeOptions, Server};
+
+use super::opened::access;
+use crate::{args::Serve, output::Output, places::store_folder};
+
+pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
+    let mut options = ServeOptions::new(store_folder(args.store.store)?, access(&args.access)?);
+    options.address = args.address;
+    options.models = (!args.models.is_empty()).then_some(args.models);
+    options.limits.body_bytes = (args.body_mib as usize) << 20;
+    options.limits.queue_rows = args.queue_rows as usize;
+    options.limits.request_time = Duration::from_secs(args.request_seconds.into());
+    options.limits.drain_time = Duration::from_secs(args.drain_seconds.into());
+    let keys = options.keys.clone();
+    let server = Server::bind(options)?;
+    for served in server.served() {
+        output.note(&format!(
+            "{}@{} {}",
+            served.name, served.version, served.digest
+        ));
+    }
+    if keys.list()?.is_empty() {
+        output.note(
+            "there are no keys yet, so every request is refused: make one by `strata keys create`",
+        );
+    }
+    output.note(&format!("listening on http://{}", server.local_addr()));
+    runtime()?.block_on(server.run(asked_to_stop()))?;
+    Ok(())
+}
+
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the server's threads")
+}
+
+/// Until Ctrl-C or SIGTERM.
+pub(super) async fn asked_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Where a signal cannot be listened for, the other one still works.
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+            drop(tokio::signal::ctrl_c().await);
+            return;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    drop(tokio::signal::ctrl_c().await);
+}

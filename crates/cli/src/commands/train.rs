@@ -1,0 +1,156 @@
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use strata_data::{Dataset, Places, load};
+use strata_package::{Identity, Store};
+use strata_spec::Recipe;
+use strata_train::{Outcome, Run, Trained, train};
+
+use crate::{
+    args::Train,
+    output::Output,
+    packaging,
+    places::{new_run_folder, store_folder},
+    progress::{DownloadBar, TrainingBar, duration},
+};
+
+pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
+    let began = Instant::now();
+    // Before the training, so that nobody learns only after hours that the result cannot be packaged.
+    let target = if args.no_package {
+        None
+    } else {
+        let identity = Identity::find(args.identity.identity.as_deref())
+            .context("a package is sealed and signed: make an identity by `strata identity init`, or add --no-package")?;
+        Some((
+            Store::create_if_missing(&store_folder(args.store.store)?)?,
+            identity,
+        ))
+    };
+
+    let mut run = match (&args.resume, &args.recipe) {
+        (Some(folder), _) => Run::open(folder)?,
+        (None, Some(file)) => {
+            let recipe = read_recipe(file, &args.set)?;
+            let folder = args
+                .run
+                .unwrap_or_else(|| new_run_folder("runs".as_ref(), recipe.name.as_str()));
+            let base = file.parent().unwrap_or(Path::new("."));
+            Run::create(&folder, recipe, base)?
+        }
+        (None, None) => bail!("expected a recipe, or --resume RUN"),
+    };
+    let data = load_data(run.recipe(), &run.base().to_owned(), output)?;
+    let Some(trained) = learn(&mut run, &data, output)? else {
+        let folder = run.folder().display().to_string();
+        output.note(&format!(
+            "stopped; go on by `strata train --resume {folder}`"
+        ));
+        return output.result(
+            &json!({ "run": run.folder(), "finished": false }),
+            String::new,
+        );
+    };
+    let manifest = match &target {
+        Some((store, identity)) => Some(packaging::package(&run, &trained, store, identity)?),
+        None => None,
+    };
+
+    let value = json!({
+        "run": run.folder(), "finished": true, "report": run.report(), "data": data.source,
+        "metrics": trained.test.named("test"), "best_epoch": trained.best_epoch,
+        "train_seconds": trained.seconds, "seconds": began.elapsed().as_secs_f64(),
+        "model": manifest.as_ref().map(|manifest| manifest.name.to_string()),
+        "version": manifest.as_ref().map(|manifest| manifest.version),
+        "store": target.as_ref().map(|(store, _)| store.path()),
+    });
+    output.result(&value, || {
+        let mut text = format!(
+            "test accuracy {:.4} on {} rows, after {} of training on {}\nreport {}",
+            trained.test.accuracy,
+            trained.test.rows,
+            duration(trained.seconds),
+            data.source,
+            run.report().display(),
+        );
+        if let (Some(manifest), Some((store, _))) = (&manifest, &target) {
+            let at = store.path().display();
+            text.push_str(&format!(
+                "\npackaged {}@{} in {at}",
+                manifest.name, manifest.version
+            ));
+        }
+        text
+    })
+}
+
+pub(super) fn read_recipe(file: &Path, overrides: &[String]) -> anyhow::Result<Recipe> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(Recipe::parse(
+        &text,
+        &file.display().to_string(),
+        overrides,
+    )?)
+}
+
+/// The data of a recipe, downloaded if need be.
+pub(super) fn load_data(recipe: &Recipe, base: &Path, output: Output) -> anyhow::Result<Dataset> {
+    let head = recipe
+        .levels
+        .last()
+        .and_then(|level| level.head.as_ref())
+        .expect("a checked recipe");
+    let task = recipe
+        .tasks
+        .iter()
+        .find(|task| task.name == head.task)
+        .expect("a checked recipe");
+    let mut bar = DownloadBar::new(output);
+    let classes = task.classification.classes;
+    Ok(load(
+        &recipe.data,
+        base,
+        classes,
+        &Places::from_env(),
+        &mut |progress| bar.show(progress),
+    )?)
+}
+
+/// Trains with a progress bar until the end, or until Ctrl-C or SIGTERM; then there is no result, but a checkpoint.
+pub(super) fn learn(
+    run: &mut Run,
+    data: &Dataset,
+    output: Output,
+) -> anyhow::Result<Option<Trained>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        // Asked twice: whoever asks does not want to wait for a checkpoint.
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(1);
+        }
+    })
+    .context("cannot listen for Ctrl-C")?;
+    output.note(&format!("learning from {}", data.source));
+    let mut bar = TrainingBar::new(output);
+    let outcome = train(
+        run,
+        data,
+        &|| stop.load(Ordering::SeqCst),
+        &mut |progress| bar.step(progress),
+    );
+    bar.finish();
+    Ok(match outcome? {
+        Outcome::Finished(trained) => Some(trained),
+        Outcome::Stopped { .. } => None,
+    })
+}
