@@ -47,6 +47,12 @@ impl<'a> Matrix<'a> {
             column_stride: self.row_stride,
         }
     }
+
+    /// `rows` rows from `first` on.
+    fn band(self, first: usize, rows: usize) -> Self {
+        assert!(first + rows <= self.rows, "rows of this matrix");
+        Self { values: &self.values[first * self.row_stride..], rows, ..self }
+    }
 }
 
 impl<'a> MatrixMut<'a> {
@@ -83,22 +89,33 @@ pub fn matmul(to: MatrixMut<'_>, left: Matrix<'_>, right: Matrix<'_>, add: bool)
     if to.values.is_empty() {
         return;
     }
-    let is_large = to.rows * to.columns * left.columns >= WORTH_A_THREAD;
-    let parallelism = if is_large {
-        Parallelism::Rayon(0)
-    } else {
-        Parallelism::None
-    };
-    // SAFETY: rows, columns and strides describe places inside the slices, as the constructors checked; `to` is
-    // borrowed exclusively, so it overlaps neither operand.
+    let threads = crate::threads();
+    if threads == 1 || to.rows * to.columns * left.columns < WORTH_A_THREAD {
+        return multiply(to.values, left, right, add);
+    }
+    // A band of rows for each thread: one start and one wait, where sharing packed operands would need several.
+    let band = to.rows.div_ceil(threads);
+    rayon::scope(|scope| {
+        for (index, values) in to.values.chunks_mut(band * to.columns).enumerate() {
+            let left = left.band(index * band, band.min(left.rows - index * band));
+            scope.spawn(move |_| multiply(values, left, right, add));
+        }
+    });
+}
+
+/// `to` is row-major and of the product's shape, which the caller checked.
+fn multiply(to: &mut [f32], left: Matrix<'_>, right: Matrix<'_>, add: bool) {
+    assert_eq!(to.len(), left.rows * right.columns, "room for the product");
+    // SAFETY: rows, columns and strides describe places inside the slices, as the constructors and `band` see to; `to`
+    // is borrowed exclusively, so it overlaps neither operand.
     unsafe {
         gemm::gemm(
-            to.rows,
-            to.columns,
+            left.rows,
+            right.columns,
             left.columns,
-            to.values.as_mut_ptr(),
+            to.as_mut_ptr(),
             1,
-            to.columns as isize,
+            right.columns as isize,
             add,
             left.values.as_ptr(),
             left.column_stride as isize,
@@ -111,7 +128,7 @@ pub fn matmul(to: MatrixMut<'_>, left: Matrix<'_>, right: Matrix<'_>, add: bool)
             false,
             false,
             false,
-            parallelism,
+            Parallelism::None,
         );
     }
 }
@@ -124,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn products_match_the_definition(m in 1_usize..40, n in 1_usize..40, k in 1_usize..40, flip_left: bool, flip_right: bool) {
+        fn products_match_the_definition(m in 1_usize..90, n in 1_usize..90, k in 1_usize..90, flip_left: bool, flip_right: bool) {
             let left: Vec<f32> = (0..m * k).map(|i| (i * 7 % 13) as f32 - 6.0).collect();
             let right: Vec<f32> = (0..k * n).map(|i| (i * 5 % 11) as f32 - 5.0).collect();
             let view = |values, rows, columns, flip: bool| {

@@ -422,3 +422,69 @@ fn split(mut bytes: Bytes, count: usize) -> Result<Vec<Bytes>, Refusal> {
     }
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing;
+
+    const LIMITS: RowLimits = RowLimits {
+        rows: 64,
+        bytes: 1 << 20,
+    };
+
+    /// Reads and prepares; whatever the body, that must end with rows of numbers or with a refusal.
+    fn check(body: Vec<u8>, json_bytes: Option<usize>) {
+        let version = testing::version(1);
+        let question = Question::read(&body.into(), json_bytes, &version, LIMITS);
+        if let Ok(Question { count, source, .. }) = question
+            && let Ok(rows) = source.prepare(&version)
+        {
+            assert_eq!(rows.len(), count * testing::ROW);
+            assert!(rows.iter().all(|number| number.is_finite()));
+        }
+    }
+
+    fn tensor() -> impl Strategy<Value = String> {
+        let datatype = prop_oneof![Just("FP32"), Just("UINT8"), Just("BYTES")];
+        let side = prop_oneof![0..5_usize, Just(16), Just(usize::MAX)];
+        let shape = prop::collection::vec(side, 0..5);
+        let data = prop_oneof![
+            prop::collection::vec(0..300_i32, 0..40)
+                .prop_map(|data| format!(r#","data":{data:?}"#)),
+            prop::collection::vec("[A-Za-z0-9+/=]{0,8}", 0..3)
+                .prop_map(|data| format!(r#","data":{data:?}"#)),
+            (0..80_usize)
+                .prop_map(|size| format!(r#","parameters":{{"binary_data_size":{size}}}"#)),
+        ];
+        (datatype, shape, data).prop_map(|(datatype, shape, data)| {
+            format!(r#"{{"inputs":[{{"name":"image","datatype":"{datatype}","shape":{shape:?}{data}}}]}}"#)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_tensor_is_read_or_refused(
+            json in tensor(),
+            binary in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let length = json.len();
+            check([json.into_bytes(), binary].concat(), Some(length));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            json in tensor(),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            length in prop::option::of(any::<usize>()),
+        ) {
+            let mut body = json.into_bytes();
+            let at = at.index(body.len());
+            body[at] = byte;
+            check(body, length);
+        }
+    }
+}
