@@ -278,8 +278,8 @@ pub(crate) enum Keys {
         /// Names of models, or all
         #[arg(long, value_name = "MODELS", value_delimiter = ',', required = true)]
         models: Vec<String>,
-        /// How long it counts, such as 12h, 30d or 1y, or never
-        #[arg(long, value_name = "TIME", value_parser = expiry)]
+        /// How long it counts, such as 12h, 30d or 1y; or never
+        #[arg(long, value_name = "TIME", default_value = "90d", value_parser = expiry)]
         expires: Expiry,
         #[command(flatten)]
         store: StoreArgs,
@@ -288,7 +288,7 @@ pub(crate) enum Keys {
     List(StoreArgs),
     /// Take a key back. A running server notices within a second.
     Revoke {
-        /// The key's identifier, as `strata keys list` shows it
+        /// The key's identifier, as `strata keys list` shows it, or the key
         id: String,
         #[command(flatten)]
         store: StoreArgs,

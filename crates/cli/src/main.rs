@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     match commands::run(cli.command, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::tell(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,6 @@
 use std::io::{ErrorKind, Write};
 
+use anyhow::Context;
 use serde::Serialize;
 
 /// What a command may print, and in which form.
@@ -21,21 +22,31 @@ impl Output {
         } else {
             text()
         };
-        let text = text.trim_end_matches('\n');
-        if text.is_empty() {
-            return Ok(());
-        }
-        match writeln!(std::io::stdout(), "{text}") {
-            // The reader has seen enough, as in `strata models list | head`.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            result => Ok(result?),
-        }
+        print(&text)
     }
 
     /// Tells people what is going on; never on the standard output, where the result goes.
     pub(crate) fn note(self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            tell(text);
         }
     }
+}
+
+/// Prints a result, which ends with one newline whether `text` does or not; nothing if it is empty.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let text = text.trim_end_matches('\n');
+    if text.is_empty() {
+        return Ok(());
+    }
+    match writeln!(std::io::stdout(), "{text}") {
+        // The reader has seen enough, as in `strata models list | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write the result"),
+    }
+}
+
+/// Writes a line to the standard error. That nobody reads it, as in `strata train … 2>&1 | head`, ends no training.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

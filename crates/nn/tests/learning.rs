@@ -1,5 +1,7 @@
 //! Five steps of each optimizer against PyTorch's; the values are printed by references/learning.py.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
 use strata_nn::{LevelWeights, Network, Optimizer, WeightTensor};

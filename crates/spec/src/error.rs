@@ -39,3 +39,12 @@ pub(crate) fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) 
         .filter(near)
         .min_by_key(|candidate| strsim::damerau_levenshtein(word, candidate))
 }
+
+/// Words as a list in quotes.
+pub(crate) fn list(words: &[&str]) -> String {
+    words
+        .iter()
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

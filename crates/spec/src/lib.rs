@@ -35,11 +35,12 @@
 //! let error = Recipe::parse(&text.replace("epochs", "epoch"), "tiny.toml", &[]).unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),
-//!     "tiny.toml:24: train.epoch: unknown field; did you mean `epochs`?"
+//!     "tiny.toml:22: train.epoch: unknown field; did you mean `epochs`?"
 //! );
 //! # Ok::<(), strata_spec::RecipeError>(())
 //! ```
 
+mod checks;
 mod data;
 mod digest;
 mod error;
@@ -49,6 +50,7 @@ mod manifest;
 mod name;
 mod preparation;
 mod recipe;
+mod source;
 mod strategy;
 mod task;
 mod train;

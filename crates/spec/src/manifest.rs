@@ -193,8 +193,14 @@ impl Manifest {
         if self.version == 0 {
             return Err(wrong("version", "versions count from 1".to_owned()));
         }
+        if self.precision == Precision::Auto {
+            return Err(wrong(
+                "precision",
+                "expected `f32` or `bf16`, found `auto`".to_owned(),
+            ));
+        }
         let architecture = self.architecture();
-        crate::recipe::check_levels(&architecture, &self.tasks, &self.preparation)
+        crate::checks::check_levels(&architecture, &self.tasks, &self.preparation)
             .map_err(|(place, problem)| wrong(&place, problem))?;
         let shapes = level_shapes(&self.preparation.output_shape(), &architecture)
             .map_err(|(place, _, error)| wrong(&place, error.to_string()))?;

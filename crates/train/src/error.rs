@@ -31,7 +31,7 @@ pub enum TrainError {
     #[error("{} is in use by another training: wait for it, or choose another folder", .0.display())]
     RunBusy(PathBuf),
     /// The training had ended before.
-    #[error("{} is finished: there is nothing to resume", .0.display())]
+    #[error("{} is finished: there is nothing to resume; `strata models add {}` packages it", .0.display(), .0.display())]
     RunFinished(PathBuf),
     /// The run's recipe is not what it was.
     #[error(transparent)]

@@ -39,4 +39,4 @@ pub use events::{Event, EventKind, StopReason};
 pub use metrics::{Metrics, TOP_K};
 pub use run::Run;
 pub use schedule::rate_factor;
-pub use trainer::{Outcome, Progress, Trained, train};
+pub use trainer::{Outcome, Progress, Trained, check_available, train};

@@ -24,7 +24,7 @@ const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub enum Outcome {
     /// The training is done.
-    Finished(Trained),
+    Finished(Box<Trained>),
     /// It was asked to stop, and wrote a checkpoint.
     Stopped {
         /// Steps done so far.
@@ -96,7 +96,11 @@ pub fn train(
     trainer.learn(data, stop, observe)
 }
 
-fn check_available(recipe: &Recipe) -> Result<(), TrainError> {
+/// Whether this version can learn what a recipe asks for; [`train`] checks it too.
+///
+/// # Errors
+/// It cannot; the error names the field and what can be used instead.
+pub fn check_available(recipe: &Recipe) -> Result<(), TrainError> {
     let not = |field, value: String, instead| {
         Err(TrainError::NotAvailable {
             field,
@@ -439,7 +443,7 @@ impl<'a> Trainer<'a> {
             data,
         };
         self.run.finish(&trained, &mistakes)?;
-        Ok(Outcome::Finished(trained))
+        Ok(Outcome::Finished(Box::new(trained)))
     }
 
     fn checkpoint(&mut self) -> Result<(), TrainError> {

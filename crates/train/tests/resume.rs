@@ -1,5 +1,7 @@
 //! A training that was stopped goes on to the same bytes as one that was not.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{cell::Cell, path::Path};
 
 use strata_data::{Dataset, Images};
@@ -46,7 +48,7 @@ fn recipe(overrides: &[&str]) -> Recipe {
 fn data() -> Dataset {
     let images = |rows: usize, salt: usize| {
         let pixel = |row: usize, place: usize| {
-            let noise = (row * 37 + place * 101 + salt) * 2_654_435_761 >> 8 & 127;
+            let noise = (((row * 37 + place * 101 + salt) * 2_654_435_761) >> 8) & 127;
             if place % 3 == row % 3 {
                 128 + noise / 2
             } else {
@@ -77,7 +79,7 @@ fn data() -> Dataset {
 
 fn finished(outcome: Outcome) -> Trained {
     match outcome {
-        Outcome::Finished(trained) => trained,
+        Outcome::Finished(trained) => *trained,
         Outcome::Stopped { step } => panic!("stopped after step {step}"),
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
             output.result(&values, lines)
         }
         Command::Revoke { id, store } => {
-            let key = key_store(store)?.revoke(&id)?;
+            let key = key_store(store)?.revoke(identifier(&id))?;
             output.result(&value(&key), || {
                 format!("revoked {} ({})", key.id, key.name)
             })
@@ -58,6 +58,13 @@ fn key_models(models: &[String]) -> anyhow::Result<KeyModels> {
     }
     let names: Result<Vec<Name>, _> = models.iter().map(|name| name.parse()).collect();
     Ok(KeyModels::Listed(names?))
+}
+
+/// The identifier of a key, or of `strata_<id>_<secret>`: whoever finds a key in the wrong place has all of it. Nothing
+/// but the identifier goes on from here, since an error repeats it.
+fn identifier(text: &str) -> &str {
+    let whole = text.strip_prefix("strata_").and_then(|rest| rest.split_once('_'));
+    whole.map_or(text, |(id, _)| id)
 }
 
 /// All of a key that may be shown: not its hash.

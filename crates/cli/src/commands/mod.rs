@@ -14,7 +14,7 @@ use clap::CommandFactory;
 
 use crate::{
     args::{Cli, Command},
-    output::Output,
+    output::{self, Output},
 };
 
 pub(crate) fn run(command: Command, output: Output) -> anyhow::Result<()> {
@@ -31,8 +31,9 @@ pub(crate) fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Recipe(command) => recipe::run(command, output),
         Command::Data(command) => data::run(command, output),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "strata", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "strata", &mut script);
+            output::print(&String::from_utf8(script)?)
         }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use strata_data::{Dataset, Places, load};
 use strata_package::{Identity, Store};
 use strata_spec::Recipe;
-use strata_train::{Outcome, Run, Trained, train};
+use strata_train::{Outcome, Run, TrainError, Trained, check_available, train};
 
 use crate::{
     args::Train,
@@ -36,19 +36,28 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
         ))
     };
 
-    let mut run = match (&args.resume, &args.recipe) {
-        (Some(folder), _) => Run::open(folder)?,
+    let (mut run, data) = match (&args.resume, &args.recipe) {
+        (Some(folder), _) => {
+            let run = Run::open(folder)?;
+            let data = load_data(run.recipe(), run.base(), output)?;
+            (run, data)
+        }
         (None, Some(file)) => {
             let recipe = read_recipe(file, &args.set)?;
+            check_available(&recipe)?;
             let folder = args
                 .run
                 .unwrap_or_else(|| new_run_folder("runs".as_ref(), recipe.name.as_str()));
+            if folder.exists() {
+                return Err(TrainError::RunExists(folder).into());
+            }
             let base = file.parent().unwrap_or(Path::new("."));
-            Run::create(&folder, recipe, base)?
+            // The folder is made for a training that can begin: one with data.
+            let data = load_data(&recipe, base, output)?;
+            (Run::create(&folder, recipe, base)?, data)
         }
         (None, None) => bail!("expected a recipe, or --resume RUN"),
     };
-    let data = load_data(run.recipe(), &run.base().to_owned(), output)?;
     let Some(trained) = learn(&mut run, &data, output)? else {
         let folder = run.folder().display().to_string();
         output.note(&format!(
@@ -60,7 +69,13 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
         );
     };
     let manifest = match &target {
-        Some((store, identity)) => Some(packaging::package(&run, &trained, store, identity)?),
+        Some((store, identity)) => {
+            let packaged = packaging::package(&run, &trained, store, identity);
+            Some(packaged.with_context(|| {
+                let folder = run.folder().display();
+                format!("{folder} is finished but not packaged; `strata models add {folder}` packages it")
+            })?)
+        }
         None => None,
     };
 
@@ -150,7 +165,7 @@ pub(super) fn learn(
     );
     bar.finish();
     Ok(match outcome? {
-        Outcome::Finished(trained) => Some(trained),
+        Outcome::Finished(trained) => Some(*trained),
         Outcome::Stopped { .. } => None,
     })
 }

@@ -61,6 +61,7 @@ impl Chart {
         chart
             .configure_mesh()
             .x_desc("epoch")
+            .x_label_formatter(&|epoch| format!("{epoch:.0}"))
             .light_line_style(WHITE)
             .draw()?;
         for (points, name, color) in [

@@ -114,7 +114,7 @@ pub(crate) fn page(recipe: &Recipe, events: &[Event], mistakes: &[Mistake]) -> S
     add_mistakes(&mut page, mistakes);
     add_timing(&mut page, events);
     let recipe = escape(&recipe.to_toml());
-    write!(page, "<h2>Recipe</h2><pre>{recipe}</pre></body></html>\n")
+    writeln!(page, "<h2>Recipe</h2><pre>{recipe}</pre></body></html>")
         .expect("writing to a string");
     page
 }
@@ -155,7 +155,7 @@ fn add_result(
     for (name, value) in cells {
         write!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>").expect("writing to a string");
     }
-    write!(page, "</dl><p>{why}.</p>\n").expect("writing to a string");
+    writeln!(page, "</dl><p>{why}.</p>").expect("writing to a string");
 }
 
 fn add_curves(page: &mut String, events: &[Event]) {
@@ -191,9 +191,9 @@ fn add_curves(page: &mut String, events: &[Event]) {
 fn add_confusion(page: &mut String, test: &Metrics, classification: &Classification) {
     page.push_str("<h2>Confusion matrix</h2>");
     if test.confusion.len() > MOST_CLASSES {
-        write!(
+        writeln!(
             page,
-            "<p>{} classes do not fit a page; see result.json.</p>\n",
+            "<p>{} classes do not fit a page; see result.json.</p>",
             test.confusion.len()
         )
         .expect("writing to a string");

@@ -1,0 +1,322 @@
+//! What must hold between the parts of a recipe, beyond their form.
+
+use std::collections::HashSet;
+
+use crate::{
+    Clip, DataSpec, Layer, Level, LevelShapes, Optimizer, Preparation, RateSchedule, Task, Train,
+    error::{list, nearest},
+    level_shapes,
+};
+
+/// Weights in one level; more would not fit a file that a service could hold.
+const MOST_PARAMETERS: usize = 1 << 34;
+
+/// The field, and what is wrong with it.
+pub(crate) type Problem = (String, String);
+
+pub(crate) fn problem(field: &str, text: String) -> Problem {
+    (field.to_owned(), text)
+}
+
+pub(crate) fn check_data(data: &DataSpec) -> Result<(), Problem> {
+    let catalogue = ["mnist", "fashion-mnist", "digits"];
+    let is_path = data.source.contains('/');
+    if !is_path && !catalogue.contains(&data.source.as_str()) {
+        let found = format!(
+            "expected one of {} or the path of a folder, found `{}`",
+            list(&catalogue),
+            data.source
+        );
+        return Err(problem(
+            "data.source",
+            with_suggestion(found, &data.source, &catalogue),
+        ));
+    }
+    if let Some(validation) = &data.validation {
+        let fraction = validation.fraction;
+        if !(fraction > 0.0 && fraction <= 0.5) {
+            let text = format!("expected more than 0 and at most 0.5, found {fraction}");
+            return Err(problem("data.validation.fraction", text));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that tasks, levels and preparation fit each other.
+pub(crate) fn check_levels(
+    levels: &[Level],
+    tasks: &[Task],
+    preparation: &Preparation,
+) -> Result<(), Problem> {
+    let Preparation::Image(image) = preparation;
+    for (side, value) in [("height", image.height), ("width", image.width)] {
+        check_range(&format!("preparation.image.{side}"), value, 1, 4096)?;
+    }
+    if ![1, 3].contains(&image.channels) {
+        let text = format!("expected 1 (grey) or 3 (RGB), found {}", image.channels);
+        return Err(problem("preparation.image.channels", text));
+    }
+    for (field, values, lowest) in [
+        ("mean", &image.mean, f32::MIN),
+        ("std", &image.std, f32::MIN_POSITIVE),
+    ] {
+        let field = format!("preparation.image.{field}");
+        if !values.is_empty() && values.len() != image.channels {
+            let text = format!(
+                "expected {} (one a channel), found {}",
+                image.channels,
+                values.len()
+            );
+            return Err((field, text));
+        }
+        if let Some(value) = values
+            .iter()
+            .find(|value| !value.is_finite() || **value < lowest)
+        {
+            return Err((
+                field,
+                format!("expected finite numbers (for std more than 0), found {value}"),
+            ));
+        }
+    }
+
+    if tasks.is_empty() {
+        return Err(problem("tasks", "expected at least one task".to_owned()));
+    }
+    let mut names = HashSet::new();
+    for (index, task) in tasks.iter().enumerate() {
+        let field = format!("tasks[{index}]");
+        if !names.insert(&task.name) {
+            return Err((
+                format!("{field}.name"),
+                format!("`{}` is taken by another task", task.name),
+            ));
+        }
+        let classification = &task.classification;
+        check_range(
+            &format!("{field}.classification.classes"),
+            classification.classes,
+            2,
+            100_000,
+        )?;
+        if !classification.labels.is_empty()
+            && classification.labels.len() != classification.classes
+        {
+            let (expected, found) = (classification.classes, classification.labels.len());
+            return Err((
+                format!("{field}.classification.labels"),
+                format!("expected {expected} labels (one a class) or none, found {found}"),
+            ));
+        }
+    }
+
+    let Some(last) = levels.len().checked_sub(1) else {
+        return Err(problem("levels", "expected at least one level".to_owned()));
+    };
+    let mut names = HashSet::new();
+    for (index, level) in levels.iter().enumerate() {
+        let field = format!("levels[{index}]");
+        let name = &level.name;
+        if !names.insert(name) {
+            return Err((
+                format!("{field}.name"),
+                format!("`{name}` is taken by another level"),
+            ));
+        }
+        if level.layers.is_empty() && level.head.is_none() {
+            return Err((
+                field,
+                format!("level `{name}` has neither layers nor a head"),
+            ));
+        }
+        if index == last && level.head.is_none() {
+            return Err((
+                field,
+                format!("level `{name}` is the last one and must have a head"),
+            ));
+        }
+        for (place, layers) in [
+            ("layers", &level.layers),
+            (
+                "head.layers",
+                level
+                    .head
+                    .as_ref()
+                    .map_or(&level.layers, |head| &head.layers),
+            ),
+        ] {
+            for (position, layer) in layers.iter().enumerate() {
+                if let Layer::Dense(dense) = layer {
+                    let field = format!("{field}.{place}[{position}].dense.units");
+                    check_range(&field, dense.units, 1, 1 << 20)?;
+                }
+            }
+        }
+    }
+
+    let shapes = level_shapes(&preparation.output_shape(), levels)
+        .map_err(|(place, level, error)| (place, format!("level `{level}`: {error}")))?;
+    for (index, (level, shape)) in levels.iter().zip(&shapes).enumerate() {
+        check_size(index, level, shape)?;
+        let (Some(head), Some(output)) = (&level.head, &shape.head) else {
+            continue;
+        };
+        let field = format!("levels[{index}].head");
+        let Some(task) = tasks.iter().find(|task| task.name == head.task) else {
+            let known: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+            let found = format!(
+                "expected the name of a task ({}), found `{}`",
+                list(&known),
+                head.task
+            );
+            return Err((
+                format!("{field}.task"),
+                with_suggestion(found, head.task.as_str(), &known),
+            ));
+        };
+        let classes = task.classification.classes;
+        if *output != [classes] {
+            return Err((
+                field,
+                format!(
+                    "level `{}`: its head gives rows of shape {output:?}, but task `{}` has {classes} classes",
+                    level.name, task.name
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_size(index: usize, level: &Level, shapes: &LevelShapes) -> Result<(), Problem> {
+    let count = |layers: &[Layer], mut shape: Vec<usize>| {
+        let mut total = 0_usize;
+        for layer in layers {
+            total = total.saturating_add(layer.parameters(&shape));
+            shape = layer.output_shape(&shape).unwrap_or_default();
+        }
+        total
+    };
+    let head = level
+        .head
+        .as_ref()
+        .map_or(0, |head| count(&head.layers, shapes.output.clone()));
+    let total = count(&level.layers, shapes.input.clone()).saturating_add(head);
+    if total > MOST_PARAMETERS {
+        let text = format!(
+            "level `{}` has {total} weights; at most {MOST_PARAMETERS} fit",
+            level.name
+        );
+        return Err((format!("levels[{index}]"), text));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_train(train: &Train, has_validation: bool) -> Result<(), Problem> {
+    check_range("train.epochs", train.epochs, 1, 1_000_000)?;
+    check_range("train.batch", train.batch, 1, 1 << 20)?;
+    let within = |field: &str, value: f64, low: f64, high: f64| {
+        if value.is_finite() && value >= low && value <= high {
+            Ok(())
+        } else {
+            Err(problem(
+                field,
+                format!("expected a number from {low} to {high}, found {value}"),
+            ))
+        }
+    };
+    let rate = |field: &str, value: f64| within(field, value, f64::MIN_POSITIVE, 1e6);
+    within("train.warm_up", train.warm_up, 0.0, 0.9)?;
+    match &train.optimizer {
+        Optimizer::Sgd(sgd) => {
+            rate("train.optimizer.sgd.learning_rate", sgd.learning_rate)?;
+            within("train.optimizer.sgd.momentum", sgd.momentum, 0.0, 0.9999)?;
+            within(
+                "train.optimizer.sgd.weight_decay",
+                sgd.weight_decay,
+                0.0,
+                1e3,
+            )?;
+            if sgd.nesterov && sgd.momentum == 0.0 {
+                return Err(problem(
+                    "train.optimizer.sgd.nesterov",
+                    "needs a momentum above 0".to_owned(),
+                ));
+            }
+        }
+        Optimizer::Adam(adam) => {
+            rate("train.optimizer.adam.learning_rate", adam.learning_rate)?;
+            within("train.optimizer.adam.beta1", adam.beta1, 0.0, 0.999_999)?;
+            within("train.optimizer.adam.beta2", adam.beta2, 0.0, 0.999_999_9)?;
+            rate("train.optimizer.adam.epsilon", adam.epsilon)?;
+        }
+        Optimizer::AdamW(adamw) => {
+            rate("train.optimizer.adamw.learning_rate", adamw.learning_rate)?;
+            within("train.optimizer.adamw.beta1", adamw.beta1, 0.0, 0.999_999)?;
+            within("train.optimizer.adamw.beta2", adamw.beta2, 0.0, 0.999_999_9)?;
+            rate("train.optimizer.adamw.epsilon", adamw.epsilon)?;
+            within(
+                "train.optimizer.adamw.weight_decay",
+                adamw.weight_decay,
+                0.0,
+                1e3,
+            )?;
+        }
+    }
+    match &train.schedule {
+        RateSchedule::Constant => {}
+        RateSchedule::Step(step) => {
+            check_range("train.schedule.step.epochs", step.epochs, 1, 1_000_000)?;
+            within("train.schedule.step.factor", step.factor, 1e-6, 1.0)?;
+        }
+        RateSchedule::Cosine(cosine) => {
+            within("train.schedule.cosine.floor", cosine.floor, 0.0, 1.0)?
+        }
+        RateSchedule::OneCycle(cycle) => {
+            within("train.schedule.one-cycle.climb", cycle.climb, 0.01, 0.99)?;
+            within("train.schedule.one-cycle.start", cycle.start, 1.0, 1e9)?;
+            within("train.schedule.one-cycle.end", cycle.end, 1.0, 1e9)?;
+        }
+    }
+    match train.clip {
+        Some(Clip::Norm(most)) => rate("train.clip.norm", most)?,
+        Some(Clip::Value(most)) => rate("train.clip.value", most)?,
+        None => {}
+    }
+    if let Some(stopping) = &train.early_stopping {
+        check_range(
+            "train.early_stopping.patience",
+            stopping.patience,
+            1,
+            1_000_000,
+        )?;
+        within(
+            "train.early_stopping.min_delta",
+            stopping.min_delta,
+            0.0,
+            1e6,
+        )?;
+        if !has_validation {
+            let text =
+                "needs validation rows: set `data.validation = { fraction = 0.1 }`".to_owned();
+            return Err(problem("train.early_stopping", text));
+        }
+    }
+    Ok(())
+}
+fn check_range(field: &str, value: usize, low: usize, high: usize) -> Result<(), Problem> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(problem(
+        field,
+        format!("expected {low} to {high}, found {value}"),
+    ))
+}
+
+fn with_suggestion(text: String, word: &str, words: &[&str]) -> String {
+    match nearest(word, words.iter().copied()) {
+        Some(word) => format!("{text}; did you mean `{word}`?"),
+        None => text,
+    }
+}
