@@ -108,7 +108,7 @@ def mnist():
     looked = " and ".join(str(place / "mnist") for place in places)
     raise BenchError(
         f"MNIST is not in {looked}: expected {', '.join(MNIST_FILES)}. Set STRATA_DATA to the folder that has mnist/, "
-        "or run `strata train recipes/mnist-mlp.toml` once, which downloads it."
+        "or download it by `strata data fetch mnist`."
     )
 
 

@@ -6,6 +6,8 @@ use strata_package::Selector;
 use strata_serve::Action;
 use strata_spec::Name;
 
+use crate::sealing::SealingArgs;
+
 /// Trains networks end to end or level by level, packages them, serves them and explains their answers.
 #[derive(Debug, Parser)]
 #[command(
@@ -148,12 +150,14 @@ pub(crate) struct Train {
     #[arg(long, value_name = "RUN", conflicts_with = "recipe")]
     pub(crate) resume: Option<PathBuf>,
     /// Leave the result in the run's folder; `strata models add RUN` packages it later
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["recipients", "passphrase"])]
     pub(crate) no_package: bool,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
+    #[command(flatten)]
+    pub(crate) sealing: SealingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -262,6 +266,8 @@ pub(crate) enum Models {
         store: StoreArgs,
         #[command(flatten)]
         identity: IdentityArgs,
+        #[command(flatten)]
+        sealing: SealingArgs,
     },
 }
 

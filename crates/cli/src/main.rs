@@ -7,6 +7,7 @@ mod output;
 mod packaging;
 mod places;
 mod progress;
+mod sealing;
 
 use std::process::ExitCode;
 
@@ -27,8 +28,20 @@ fn main() -> ExitCode {
     match commands::run(cli.command, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::tell(&format!("error: {error:#}"));
+            output::tell(&format!("error: {}", message(&error)));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and what caused it. Many errors of the libraries tell their cause themselves; that is not said twice.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }

@@ -5,12 +5,13 @@ use strata_package::{Identity, NewLevel, NewVersion, PackageError, Sealing, Stor
 use strata_spec::{Lineage, Manifest, Precision, level_shapes};
 use strata_train::{Run, Trained};
 
-/// Packages what a run learned, sealed and signed.
+/// Packages what a run learned, sealed as asked and signed.
 pub(crate) fn package(
     run: &Run,
     trained: &Trained,
     store: &Store,
     identity: &Identity,
+    sealing: Sealing,
 ) -> Result<Manifest, PackageError> {
     let recipe = run.recipe();
     let shapes = level_shapes(&recipe.input_shape(), &recipe.levels).expect("a checked recipe");
@@ -52,7 +53,7 @@ pub(crate) fn package(
         },
         card: card(run, trained),
     };
-    store.add(new, identity, Sealing::Sealed)
+    store.add(new, identity, sealing)
 }
 
 /// The word for a number format.

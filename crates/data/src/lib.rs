@@ -25,7 +25,7 @@
 //!     std: vec![0.31],
 //! };
 //! let preparer = Preparer::new(&setting);
-//! let fitted = preparer.fit(&digits)?;
+//! let fitted = preparer.fit(digits)?;
 //!
 //! let order = permutation(fitted.len(), 7, 0);
 //! let mut batch = vec![0.0; 4 * preparer.row_len()];

@@ -51,11 +51,16 @@ impl Preparer {
         self.channels * self.height * self.width
     }
 
-    /// The same rows in the channels and the size that the network takes, still in 8 bits.
+    /// The same rows in the channels and the size that the network takes, still in 8 bits. Rows that fit already are not
+    /// copied.
     ///
     /// # Errors
     /// The images have an impossible size, or the fitted rows do not fit into memory.
-    pub fn fit(&self, images: &Images) -> Result<Images, PrepareError> {
+    pub fn fit(&self, images: Images) -> Result<Images, PrepareError> {
+        let (height, width, channels) = (images.height, images.width, images.channels);
+        if (height, width, channels) == (self.height, self.width, self.channels) {
+            return Ok(images);
+        }
         let mut pixels = Vec::new();
         let rows = images.len();
         let too_large = PrepareError::Memory {
@@ -64,21 +69,9 @@ impl Preparer {
         };
         let total = rows.checked_mul(self.row_len()).ok_or(too_large.clone())?;
         pixels.try_reserve_exact(total).map_err(|_| too_large)?;
-
-        let (height, width, channels) = (images.height, images.width, images.channels);
-        if (height, width, channels) == (self.height, self.width, self.channels) {
-            pixels.extend_from_slice(&images.pixels);
-        } else {
-            let mut resizer = Resizer::new();
-            for row in 0..rows {
-                pixels.extend(self.fit_one(
-                    &mut resizer,
-                    height,
-                    width,
-                    channels,
-                    images.row(row),
-                )?);
-            }
+        let mut resizer = Resizer::new();
+        for row in 0..rows {
+            pixels.extend(self.fit_one(&mut resizer, height, width, channels, images.row(row))?);
         }
         Ok(Images {
             height: self.height,
@@ -281,7 +274,7 @@ mod tests {
     /// The numbers of each row by the three ways in, which must agree bit for bit.
     fn check(setting: &ImagePreparation, images: &Images) -> Vec<f32> {
         let preparer = Preparer::new(setting);
-        let fitted = preparer.fit(images).unwrap();
+        let fitted = preparer.fit(images.clone()).unwrap();
         let indices: Vec<u32> = (0..images.len() as u32).rev().collect();
         let mut rows = vec![f32::NAN; images.len() * preparer.row_len()];
         preparer.rows(&fitted, &indices, &mut rows);
@@ -421,7 +414,7 @@ mod tests {
             labels: vec![0; 60_000_000],
         };
         assert!(matches!(
-            preparer.fit(&many),
+            preparer.fit(many),
             Err(PrepareError::Memory { .. })
         ));
     }

@@ -12,6 +12,7 @@ mod isa;
 mod loss;
 mod matmul;
 mod optimizer;
+mod pool;
 mod simd;
 
 pub use dense::DenseWeights;
@@ -19,8 +20,4 @@ pub use isa::{Isa, isa};
 pub use loss::cross_entropy;
 pub use matmul::{Matrix, MatrixMut, matmul};
 pub use optimizer::{AdamStep, SgdStep, adam, sgd};
-
-/// Threads that the kernels use: by default as many as the process has processors.
-pub fn threads() -> usize {
-    rayon::current_num_threads()
-}
+pub use pool::{parallel_for_each, threads};

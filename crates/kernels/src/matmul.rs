@@ -1,5 +1,7 @@
 use gemm::Parallelism;
 
+use crate::pool;
+
 /// A matrix of `f32` in a slice, with the distance between its rows and between its columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
@@ -51,7 +53,11 @@ impl<'a> Matrix<'a> {
     /// `rows` rows from `first` on.
     fn band(self, first: usize, rows: usize) -> Self {
         assert!(first + rows <= self.rows, "rows of this matrix");
-        Self { values: &self.values[first * self.row_stride..], rows, ..self }
+        Self {
+            values: &self.values[first * self.row_stride..],
+            rows,
+            ..self
+        }
     }
 }
 
@@ -70,7 +76,7 @@ impl<'a> MatrixMut<'a> {
     }
 }
 
-/// `to = left * right`, or `to += left * right` where `add` is set, in `f32`, on the threads of the current pool.
+/// `to = left * right`, or `to += left * right` where `add` is set, in `f32`, on the kernels' threads.
 ///
 /// The same operands and number of threads give the same bits.
 ///
@@ -95,11 +101,10 @@ pub fn matmul(to: MatrixMut<'_>, left: Matrix<'_>, right: Matrix<'_>, add: bool)
     }
     // A band of rows for each thread: one start and one wait, where sharing packed operands would need several.
     let band = to.rows.div_ceil(threads);
-    rayon::scope(|scope| {
-        for (index, values) in to.values.chunks_mut(band * to.columns).enumerate() {
-            let left = left.band(index * band, band.min(left.rows - index * band));
-            scope.spawn(move |_| multiply(values, left, right, add));
-        }
+    let bands = to.values.chunks_mut(band * to.columns).enumerate();
+    pool::parallel_for_each(bands, |(index, values)| {
+        let left = left.band(index * band, band.min(left.rows - index * band));
+        multiply(values, left, right, add);
     });
 }
 

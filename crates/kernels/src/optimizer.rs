@@ -1,6 +1,7 @@
-use rayon::prelude::*;
-
-use crate::isa::{for_each_isa, isa};
+use crate::{
+    isa::{for_each_isa, isa},
+    pool,
+};
 
 /// Weights that one thread steps at a time. The result does not depend on it: every weight is on its own.
 const CHUNK: usize = 1 << 15;
@@ -52,10 +53,10 @@ pub fn sgd(weights: &mut [f32], gradients: &[f32], velocity: &mut [f32], step: S
     );
     let isa = isa();
     let chunks = weights
-        .par_chunks_mut(CHUNK)
-        .zip(gradients.par_chunks(CHUNK))
-        .zip(velocity.par_chunks_mut(CHUNK));
-    chunks.for_each(|((weights, gradients), velocity)| {
+        .chunks_mut(CHUNK)
+        .zip(gradients.chunks(CHUNK))
+        .zip(velocity.chunks_mut(CHUNK));
+    pool::parallel_for_each(chunks, |((weights, gradients), velocity)| {
         sgd_chunk(isa, weights, gradients, velocity, step)
     });
 }
@@ -77,14 +78,12 @@ pub fn adam(
         "two moments a weight"
     );
     let isa = isa();
-    let moments = moment1
-        .par_chunks_mut(CHUNK)
-        .zip(moment2.par_chunks_mut(CHUNK));
+    let moments = moment1.chunks_mut(CHUNK).zip(moment2.chunks_mut(CHUNK));
     let chunks = weights
-        .par_chunks_mut(CHUNK)
-        .zip(gradients.par_chunks(CHUNK))
+        .chunks_mut(CHUNK)
+        .zip(gradients.chunks(CHUNK))
         .zip(moments);
-    chunks.for_each(|((weights, gradients), (moment1, moment2))| {
+    pool::parallel_for_each(chunks, |((weights, gradients), (moment1, moment2))| {
         adam_chunk(isa, weights, gradients, moment1, moment2, step);
     });
 }

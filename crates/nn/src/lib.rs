@@ -14,7 +14,7 @@ pub use network::{InputGradient, Network, StepResult};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use plan::{Plan, Scratch};
 pub use softmax::softmax;
-pub use strata_kernels::threads;
+pub use strata_kernels::{parallel_for_each, threads};
 pub use weights::{LevelWeights, WeightTensor, WeightsError};
 
 #[cfg(test)]

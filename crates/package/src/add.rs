@@ -5,16 +5,19 @@ use std::{
 };
 
 use strata_spec::{
-    Blob, Digest, Level, LevelShapes, Lineage, MANIFEST_FORMAT, Manifest, ManifestLevel, Name,
-    Precision, Preparation, Task,
+    Blob, Level, LevelShapes, Lineage, MANIFEST_FORMAT, Manifest, ManifestLevel, Name, Precision,
+    Preparation, Task,
 };
 use zeroize::Zeroizing;
 
 use crate::{
+    access::Opener,
     error::{PackageError, io_error},
     files::{self, digest},
     identity::Identity,
-    seal::{self, MAX_PLAIN_BYTES},
+    keys::Recipient,
+    passphrase::Passphrase,
+    seal::{self, MAX_PLAIN_BYTES, SealError},
     signature::{self, Files, SIGNATURE_FILE},
     store::Store,
     version::{
@@ -54,12 +57,18 @@ pub struct NewLevel {
     pub weights: Vec<u8>,
 }
 
-/// How a version's weights lie on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// For whom a version's weights are sealed.
+#[derive(Clone, Debug, Default)]
 pub enum Sealing {
-    /// Sealed for the identity that adds it.
-    Sealed,
-    /// As they are, for everyone who can read the store.
+    /// For the identity that adds the version, and nobody else.
+    #[default]
+    Own,
+    /// For each of these, and nobody else: the identity that adds the version is not one of them unless it
+    /// is listed.
+    Recipients(Vec<Recipient>),
+    /// By this passphrase: for everyone who has it.
+    Passphrase(Passphrase),
+    /// Not at all: the weights lie there as they are, for everyone who can read the store.
     Plain,
 }
 
@@ -67,8 +76,11 @@ impl Store {
     /// Adds a version, signed by `identity`, and returns its manifest, which has its number: one more
     /// than any that the model has had.
     ///
-    /// Weights that an earlier version of the model has already, sealed for the same identity, are not
-    /// stored again. When this fails, or the machine does, at any point, the store is as it was before.
+    /// Weights that an earlier version of the model has already are not stored again if that one is known
+    /// to be sealed for the same receivers: [`Sealing::Own`] and [`Sealing::Passphrase`] can tell by
+    /// opening it, [`Sealing::Recipients`] cannot and always stores anew.
+    ///
+    /// When this fails, or the machine does, at any point, the store is as it was before.
     ///
     /// # Errors
     /// The parts of the version contradict each other or are too large, or the disk refuses.
@@ -92,7 +104,7 @@ impl Store {
                 &architecture.name,
                 Zeroizing::new(weights),
                 identity,
-                sealing,
+                &sealing,
             )?;
             levels.push(ManifestLevel::new(architecture, &shapes, blob));
         }
@@ -169,83 +181,96 @@ impl<'a> Draft<'a> {
         level: &Name,
         weights: Zeroizing<Vec<u8>>,
         identity: &Identity,
-        sealing: Sealing,
+        sealing: &Sealing,
     ) -> Result<Blob, PackageError> {
-        let file = level_file(level, sealing == Sealing::Sealed);
+        let file = level_file(level, !matches!(sealing, Sealing::Plain));
         let path = self.folder.join(LEVELS_FOLDER).join(&file);
-        let final_path = self.target.join(LEVELS_FOLDER).join(&file);
-        let plain = digest(&weights);
         let blob = match sealing {
-            Sealing::Sealed => match self.reuse_sealed(plain, &path, identity)? {
-                Some(blob) => blob,
-                None => {
-                    let sealed =
-                        seal::seal(&weights, &[identity.recipient()]).map_err(|source| {
-                            PackageError::Seal {
-                                path: final_path,
-                                source,
-                            }
-                        })?;
-                    let blob = Blob {
-                        digest: digest(&sealed),
-                        plain,
-                        bytes: sealed.len() as u64,
-                        sealed: true,
-                    };
-                    self.write_level(path, &sealed, &blob)?;
-                    blob
-                }
-            },
-            Sealing::Plain if weights.len() as u64 > MAX_PLAIN_BYTES => {
-                return Err(PackageError::TooLarge {
-                    path: final_path,
-                    limit: MAX_PLAIN_BYTES,
-                });
+            Sealing::Own => {
+                let opener = Opener::from(identity.age_key().clone());
+                self.put_sealed(&path, &weights, Some(&opener), |weights| {
+                    seal::seal(weights, &[identity.recipient()])
+                })
             }
-            Sealing::Plain => {
-                let blob = Blob {
-                    digest: plain,
-                    plain,
-                    bytes: weights.len() as u64,
-                    sealed: false,
-                };
-                if self.store.has_blob(&blob) {
-                    files::link_or_copy(&self.store.blob_path(&blob.digest), &path)?;
-                } else {
-                    self.write_level(path, &weights, &blob)?;
-                }
-                blob
+            // A sealed file does not show for whom it is, so there is none that is known to be for these.
+            Sealing::Recipients(recipients) => self.put_sealed(&path, &weights, None, |weights| {
+                seal::seal(weights, recipients)
+            }),
+            Sealing::Passphrase(passphrase) => {
+                let opener = Opener::from(passphrase.clone());
+                self.put_sealed(&path, &weights, Some(&opener), |weights| {
+                    seal::seal_by_passphrase(weights, passphrase)
+                })
             }
-        };
+            Sealing::Plain => self.put_plain(&path, &weights),
+        }?;
         self.files
             .insert(format!("{LEVELS_FOLDER}/{file}"), blob.digest);
         Ok(blob)
     }
 
-    /// Links a blob of an earlier version into the draft, if one has these weights for this identity.
-    fn reuse_sealed(
-        &self,
-        plain: Digest,
+    /// Puts a sealed level into the draft: the blob of an earlier version if one has these weights for
+    /// whoever has `only_opener` and nobody else, else one that is sealed now.
+    fn put_sealed(
+        &mut self,
         path: &Path,
-        identity: &Identity,
-    ) -> Result<Option<Blob>, PackageError> {
-        let found = self
-            .store
-            .find_sealed(&self.name, plain, identity.opener())?;
-        if let Some(blob) = &found {
+        weights: &[u8],
+        only_opener: Option<&Opener>,
+        seal: impl Fn(&[u8]) -> Result<Vec<u8>, SealError>,
+    ) -> Result<Blob, PackageError> {
+        let plain = digest(weights);
+        if let Some(opener) = only_opener
+            && let Some(blob) = self.store.find_sealed(&self.name, plain, opener)?
+        {
             files::link_or_copy(&self.store.blob_path(&blob.digest), path)?;
+            return Ok(blob);
         }
-        Ok(found)
+        let sealed = seal(weights).map_err(|source| PackageError::Seal {
+            path: self.final_path(path),
+            source,
+        })?;
+        let blob = Blob {
+            digest: digest(&sealed),
+            plain,
+            bytes: sealed.len() as u64,
+            sealed: true,
+        };
+        self.write_level(path, &sealed, &blob)?;
+        Ok(blob)
     }
 
-    fn write_level(
-        &mut self,
-        path: PathBuf,
-        stored: &[u8],
-        blob: &Blob,
-    ) -> Result<(), PackageError> {
-        files::write_new(&path, stored)?;
-        self.new_blobs.push((path, blob.clone()));
+    fn put_plain(&mut self, path: &Path, weights: &[u8]) -> Result<Blob, PackageError> {
+        let bytes = weights.len() as u64;
+        if bytes > MAX_PLAIN_BYTES {
+            return Err(PackageError::TooLarge {
+                path: self.final_path(path),
+                limit: MAX_PLAIN_BYTES,
+            });
+        }
+        let plain = digest(weights);
+        let blob = Blob {
+            digest: plain,
+            plain,
+            bytes,
+            sealed: false,
+        };
+        if self.store.has_blob(&blob) {
+            files::link_or_copy(&self.store.blob_path(&blob.digest), path)?;
+        } else {
+            self.write_level(path, weights, &blob)?;
+        }
+        Ok(blob)
+    }
+
+    /// Where a file of the draft will lie.
+    fn final_path(&self, path: &Path) -> PathBuf {
+        let relative = path.strip_prefix(&self.folder);
+        self.target.join(relative.expect("a file of the draft"))
+    }
+
+    fn write_level(&mut self, path: &Path, stored: &[u8], blob: &Blob) -> Result<(), PackageError> {
+        files::write_new(path, stored)?;
+        self.new_blobs.push((path.to_owned(), blob.clone()));
         Ok(())
     }
 

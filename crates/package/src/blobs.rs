@@ -5,9 +5,9 @@ use std::{collections::HashSet, fs, path::Path};
 use strata_spec::{Blob, Digest, Manifest, Name};
 
 use crate::{
+    access::Opener,
     error::{PackageError, io_error},
     files::{self, digest},
-    keys::Opener,
     seal,
     store::Store,
     version::{MANIFEST_FILE, MAX_MANIFEST_BYTES, read_blob},
@@ -15,7 +15,7 @@ use crate::{
 
 impl Store {
     /// A sealed blob of an earlier version of this model that `opener` opens to the plain bytes with this
-    /// digest.
+    /// digest, and that nobody else opens.
     ///
     /// Who a file is sealed for cannot be seen from outside, and manifests are not verified here; so each
     /// candidate is opened and its content compared.
@@ -83,7 +83,8 @@ impl Store {
         let Ok(stored) = read_blob(&self.blob_path(&blob.digest), blob) else {
             return false;
         };
-        seal::open(&stored, opener).is_ok_and(|plain| digest(&plain) == blob.plain)
+        seal::has_one_receiver(&stored)
+            && seal::open(&stored, opener).is_ok_and(|plain| digest(&plain) == blob.plain)
     }
 
     fn unverified_manifest(&self, name: &Name, version: u64) -> Option<Manifest> {

@@ -126,16 +126,6 @@ pub enum PackageError {
         /// The level's file.
         path: PathBuf,
     },
-    /// There is no identity to open a sealed level with.
-    #[error(
-        "{}: sealed, and there is no age identity to open it: give the identity folder that holds `age.key`, \
-         or set STRATA_AGE_KEY",
-        .path.display()
-    )]
-    NoOpener {
-        /// The level's file.
-        path: PathBuf,
-    },
     /// A sealed level did not open.
     #[error("{}: {source}", .path.display())]
     Seal {

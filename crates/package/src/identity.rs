@@ -6,17 +6,19 @@ use std::{
 };
 
 use crate::{
-    access::Access,
+    access::{Access, Opener},
     error::PackageError,
     files, key_files,
     key_source::{Source, default_folder, key_error},
-    keys::{KeyError, Opener, Recipient, Signer, Verifier},
+    keys::{AgeKey, KeyError, Recipient, Signer, Verifier},
 };
 
 /// Environment variable with the text of an age identity; it wins over the folder.
 pub const AGE_KEY_VARIABLE: &str = "STRATA_AGE_KEY";
 /// Environment variable with the text of a signing key; it wins over the folder.
 pub const SIGNING_KEY_VARIABLE: &str = "STRATA_SIGNING_KEY";
+/// Environment variable with a passphrase that packages are sealed and opened by. There is no file for it.
+pub const PASSPHRASE_VARIABLE: &str = "STRATA_PASSPHRASE";
 /// Environment variable with the identity's folder.
 pub const FOLDER_VARIABLE: &str = "STRATA_IDENTITY";
 
@@ -32,13 +34,13 @@ pub(crate) const SIGNING_PUBLIC: &str = "signing.pub";
 /// [`AGE_KEY_VARIABLE`], [`SIGNING_KEY_VARIABLE`].
 #[derive(Clone, Debug)]
 pub struct Identity {
-    opener: Opener,
+    age_key: AgeKey,
     signer: Signer,
 }
 
 impl Identity {
-    pub(crate) fn new(opener: Opener, signer: Signer) -> Self {
-        Self { opener, signer }
+    pub(crate) fn new(age_key: AgeKey, signer: Signer) -> Self {
+        Self { age_key, signer }
     }
 
     /// Makes an identity and writes it to `folder`, which is made if it is missing.
@@ -55,7 +57,7 @@ impl Identity {
         }
         let key_error = |error: KeyError| key_error(folder.join(SIGNING_KEY).display(), error);
         let identity = Self {
-            opener: Opener::generate(),
+            age_key: AgeKey::generate(),
             signer: Signer::generate().map_err(key_error)?,
         };
         let created = crate::now();
@@ -64,7 +66,7 @@ impl Identity {
         let verifier = identity.verifier();
         let mut written = Vec::new();
         for (name, text, mode) in [
-            (AGE_KEY, identity.opener.to_file(&created).as_str(), 0o600),
+            (AGE_KEY, identity.age_key.to_file(&created).as_str(), 0o600),
             (SIGNING_KEY, signing_key.as_str(), 0o600),
             (AGE_PUBLIC, age_public.as_str(), 0o644),
             (SIGNING_PUBLIC, verifier.to_pem(), 0o644),
@@ -117,8 +119,8 @@ impl Identity {
     }
 
     /// Opens what was sealed for this identity.
-    pub fn opener(&self) -> &Opener {
-        &self.opener
+    pub fn age_key(&self) -> &AgeKey {
+        &self.age_key
     }
 
     /// Signs as this identity.
@@ -128,7 +130,7 @@ impl Identity {
 
     /// Whom to seal for so that this identity can open it.
     pub fn recipient(&self) -> Recipient {
-        self.opener.recipient()
+        self.age_key.recipient()
     }
 
     /// Checks what this identity signed.
@@ -140,15 +142,15 @@ impl Identity {
     pub fn access(&self) -> Access {
         Access {
             verifier: Some(self.verifier()),
-            opener: Some(self.opener.clone()),
+            opener: Opener::from(self.age_key.clone()),
             ..Access::default()
         }
     }
 }
 
 impl Access {
-    /// Finds the keys for opening packages, wherever [`Identity::find`] looks; keys that are not there
-    /// stay `None`.
+    /// Finds the keys for opening packages, wherever [`Identity::find`] looks, and the passphrase in
+    /// [`PASSPHRASE_VARIABLE`]; what is not there stays `None`.
     ///
     /// For that, the secret signing key is not needed: `signing.pub` is enough, and
     /// [`SIGNING_KEY_VARIABLE`] may hold a public key. Nothing unsigned or unsealed is allowed.

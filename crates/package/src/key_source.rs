@@ -11,15 +11,16 @@ use etcetera::BaseStrategy;
 use zeroize::Zeroizing;
 
 use crate::{
-    access::Access,
+    access::{Access, Opener},
     error::{PackageError, io_error},
     files,
     identity::{
-        AGE_KEY, AGE_KEY_VARIABLE, FOLDER_VARIABLE, Identity, SIGNING_KEY, SIGNING_KEY_VARIABLE,
-        SIGNING_PUBLIC,
+        AGE_KEY, AGE_KEY_VARIABLE, FOLDER_VARIABLE, Identity, PASSPHRASE_VARIABLE, SIGNING_KEY,
+        SIGNING_KEY_VARIABLE, SIGNING_PUBLIC,
     },
     key_files,
-    keys::{KeyError, Opener, Signer, Verifier},
+    keys::{AgeKey, KeyError, Signer, Verifier},
+    passphrase::Passphrase,
 };
 
 /// More than any key takes.
@@ -54,25 +55,37 @@ impl Source<'_> {
 
     pub(crate) fn identity(&self) -> Result<Identity, PackageError> {
         let (origin, text) = self.require(AGE_KEY_VARIABLE, AGE_KEY)?;
-        let opener = Opener::parse(&text).map_err(|error| key_error(origin, error))?;
+        let age_key = AgeKey::parse(&text).map_err(|error| key_error(origin, error))?;
         let (origin, text) = self.require(SIGNING_KEY_VARIABLE, SIGNING_KEY)?;
         let signer = Signer::parse(&text).map_err(|error| key_error(origin, error))?;
-        Ok(Identity::new(opener, signer))
+        Ok(Identity::new(age_key, signer))
     }
 
     pub(crate) fn access(&self) -> Result<Access, PackageError> {
         Ok(Access {
             verifier: self.verifier()?,
-            opener: self.opener()?,
+            opener: Opener {
+                key: self.age_key()?,
+                passphrase: self.passphrase()?,
+            },
             ..Access::default()
         })
     }
 
-    fn opener(&self) -> Result<Option<Opener>, PackageError> {
+    pub(crate) fn passphrase(&self) -> Result<Option<Passphrase>, PackageError> {
+        let Some((origin, text)) = self.variable_text(PASSPHRASE_VARIABLE)? else {
+            return Ok(None);
+        };
+        Passphrase::new(&text)
+            .map(Some)
+            .map_err(|error| key_error(origin, error))
+    }
+
+    fn age_key(&self) -> Result<Option<AgeKey>, PackageError> {
         let Some((origin, text)) = self.secret(AGE_KEY_VARIABLE, AGE_KEY)? else {
             return Ok(None);
         };
-        Opener::parse(&text)
+        AgeKey::parse(&text)
             .map(Some)
             .map_err(|error| key_error(origin, error))
     }
@@ -176,6 +189,8 @@ fn read_text(file: File, path: &Path) -> Result<KeyText, PackageError> {
 mod tests {
     use std::fs;
 
+    use age::secrecy::ExposeSecret;
+
     use super::*;
 
     fn with_variables(folder: &Path, variables: &[(&str, &str)], check: impl Fn(&Source<'_>)) {
@@ -202,7 +217,7 @@ mod tests {
             assert_eq!(identity.recipient(), in_folder.recipient());
             assert_eq!(identity.verifier(), in_folder.verifier());
         });
-        let age_key = elsewhere.opener().to_file("now");
+        let age_key = elsewhere.age_key().to_file("now");
         let signing_key = elsewhere.signer().to_pem().unwrap();
         with_variables(&path, &[(AGE_KEY_VARIABLE, &age_key)], |source| {
             let identity = source.identity().unwrap();
@@ -232,6 +247,27 @@ mod tests {
     }
 
     #[test]
+    fn a_passphrase_and_a_public_key_are_enough_for_opening() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity");
+        let identity = Identity::init(&path).unwrap();
+        for file in [AGE_KEY, SIGNING_KEY] {
+            fs::remove_file(path.join(file)).unwrap();
+        }
+        let passphrase = |text| [(PASSPHRASE_VARIABLE, text)];
+        with_variables(&path, &passphrase("correct horse "), |source| {
+            let access = source.access().unwrap();
+            assert_eq!(access.verifier, Some(identity.verifier()));
+            let found = access.opener.passphrase.unwrap();
+            assert_eq!(found.0.expose_secret(), "correct horse ");
+            assert!(access.opener.key.is_none() && source.identity().is_err());
+        });
+        with_variables(&path, &passphrase(""), |source| {
+            assert!(source.access().unwrap().opener.passphrase.is_none());
+        });
+    }
+
+    #[test]
     fn opening_needs_no_secret_signing_key() {
         let folder = tempfile::tempdir().unwrap();
         let identity = Identity::init(folder.path()).unwrap();
@@ -239,7 +275,9 @@ mod tests {
         with_variables(folder.path(), &[], |source| {
             let access = source.access().unwrap();
             assert_eq!(access.verifier, Some(identity.verifier()));
-            assert!(access.opener.is_some() && !access.allow_unsigned && !access.allow_unsealed);
+            assert!(
+                access.opener.key.is_some() && !access.allow_unsigned && !access.allow_unsealed
+            );
             let error = source.identity().unwrap_err().to_string();
             assert!(
                 error.ends_with(
@@ -250,7 +288,7 @@ mod tests {
         });
         with_variables(&folder.path().join("none"), &[], |source| {
             let access = source.access().unwrap();
-            assert!(access.verifier.is_none() && access.opener.is_none());
+            assert!(access.verifier.is_none() && access.opener.key.is_none());
         });
     }
 }

@@ -20,9 +20,9 @@ use crate::files::digest;
 #[error("{0}")]
 pub struct KeyError(pub(crate) &'static str);
 
-/// Opens what was sealed for its [`Recipient`]: a secret X25519 `age` identity.
+/// Opens what was sealed for its [`Recipient`]: a secret X25519 key, which `age` calls an identity.
 #[derive(Clone)]
-pub struct Opener(pub(crate) age::x25519::Identity);
+pub struct AgeKey(pub(crate) age::x25519::Identity);
 
 /// Whom something is sealed for: a public X25519 `age` key, written `age1…`.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub struct Verifier {
     pem: String,
 }
 
-impl Opener {
-    /// A new identity.
+impl AgeKey {
+    /// A new key.
     pub fn generate() -> Self {
         Self(age::x25519::Identity::generate())
     }
@@ -67,7 +67,7 @@ impl Opener {
         Recipient(self.0.to_public())
     }
 
-    /// The identity file that [`Opener::parse`] reads.
+    /// The identity file that [`AgeKey::parse`] reads.
     pub(crate) fn to_file(&self, created: &str) -> Zeroizing<String> {
         let secret = self.0.to_string();
         // Composed in one allocation, so that no copy of the secret is left behind.
@@ -186,9 +186,9 @@ impl fmt::Debug for Recipient {
     }
 }
 
-impl fmt::Debug for Opener {
+impl fmt::Debug for AgeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Opener(for {})", self.recipient())
+        write!(f, "AgeKey(for {})", self.recipient())
     }
 }
 
@@ -210,14 +210,14 @@ mod tests {
 
     #[test]
     fn keys_read_back_what_they_write() {
-        let opener = Opener::generate();
-        let file = opener.to_file("2026-01-01T00:00:00Z");
+        let age_key = AgeKey::generate();
+        let file = age_key.to_file("2026-01-01T00:00:00Z");
         assert!(file.starts_with("# created: 2026-01-01T00:00:00Z\n# public key: age1"));
-        let read = Opener::parse(&file).unwrap();
-        assert_eq!(read.recipient(), opener.recipient());
+        let read = AgeKey::parse(&file).unwrap();
+        assert_eq!(read.recipient(), age_key.recipient());
         assert_eq!(
-            opener.recipient().to_string().parse(),
-            Ok(opener.recipient())
+            age_key.recipient().to_string().parse(),
+            Ok(age_key.recipient())
         );
 
         let signer = Signer::generate().unwrap();
@@ -246,12 +246,12 @@ mod tests {
 
     #[test]
     fn secrets_show_neither_in_debug_nor_in_errors() {
-        let (opener, signer) = (Opener::generate(), Signer::generate().unwrap());
-        let (age_file, pem) = (opener.to_file("now"), signer.to_pem().unwrap());
+        let (age_key, signer) = (AgeKey::generate(), Signer::generate().unwrap());
+        let (age_file, pem) = (age_key.to_file("now"), signer.to_pem().unwrap());
         let broken = age_file.replace("AGE-SECRET-KEY-1", "AGE-SECRET-KEY-1Q");
         let shown = format!(
-            "{opener:?} {signer:?} {} {}",
-            Opener::parse(&broken).unwrap_err(),
+            "{age_key:?} {signer:?} {} {}",
+            AgeKey::parse(&broken).unwrap_err(),
             Signer::parse(&pem.replace("MIG", "MIH")).unwrap_err()
         );
         let secrets = [
@@ -265,15 +265,15 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_key_is_refused() {
-        let (opener, signer) = (Opener::generate(), Signer::generate().unwrap());
-        let age_file = opener.to_file("now");
+        let (age_key, signer) = (AgeKey::generate(), Signer::generate().unwrap());
+        let age_file = age_key.to_file("now");
         for bad in [
             "",
             "# only a comment",
             "age1xyz",
             &format!("{}{}", *age_file, *age_file),
         ] {
-            assert!(Opener::parse(bad).is_err());
+            assert!(AgeKey::parse(bad).is_err());
         }
         assert!(Signer::parse(signer.verifier().to_pem()).is_err());
         assert!(Verifier::parse(&signer.to_pem().unwrap()).is_err());

@@ -2,9 +2,10 @@
 //!
 //! A version of a model is a folder that is complete by itself: a manifest, a card, the weights of each
 //! level and a signature over all of them. Weights are sealed in the [`age`
-//! format](https://age-encryption.org/v1), so any `age` tool opens them with the right identity; the
-//! signature is an [OpenSSF model signature](https://github.com/ossf/model-signing-spec), so the
-//! `model_signing` tool checks it with the public key.
+//! format](https://age-encryption.org/v1), for the identity that packages them, for other recipients or by
+//! a passphrase ([`Sealing`]), so any `age` tool opens them with the right key; the signature is an
+//! [OpenSSF model signature](https://github.com/ossf/model-signing-spec), so the `model_signing` tool
+//! checks it with the public key.
 //!
 //! ```text
 //! store/
@@ -52,6 +53,7 @@ mod identity;
 mod key_files;
 mod key_source;
 mod keys;
+mod passphrase;
 mod remove;
 mod seal;
 mod selector;
@@ -59,12 +61,15 @@ mod signature;
 mod store;
 mod version;
 
-pub use access::Access;
+pub use access::{Access, Opener};
 pub use add::{NewLevel, NewVersion, Sealing};
 pub use error::PackageError;
-pub use identity::{AGE_KEY_VARIABLE, FOLDER_VARIABLE, Identity, SIGNING_KEY_VARIABLE};
-pub use keys::{KeyError, Opener, Recipient, Signer, Verifier};
-pub use seal::{MAX_PLAIN_BYTES, SealError, open, seal};
+pub use identity::{
+    AGE_KEY_VARIABLE, FOLDER_VARIABLE, Identity, PASSPHRASE_VARIABLE, SIGNING_KEY_VARIABLE,
+};
+pub use keys::{AgeKey, KeyError, Recipient, Signer, Verifier};
+pub use passphrase::Passphrase;
+pub use seal::{MAX_PLAIN_BYTES, MAX_WORK_FACTOR, SealError, open, seal, seal_by_passphrase};
 pub use selector::{Pick, Selector, SelectorError};
 pub use signature::SignatureError;
 pub use store::{ModelEntry, Store};

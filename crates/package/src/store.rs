@@ -146,10 +146,12 @@ impl Store {
     }
 
     /// Checks all of a version: its signature and every digest. The plain weights of sealed levels are
-    /// checked if `access` can open them; levels that are not sealed are no error here.
+    /// checked if `access` has a key or a passphrase, whichever they are sealed for;
+    /// [`VerifiedVersion::opened`] says whether it had for all. Levels that are not sealed are no error here.
     ///
     /// # Errors
-    /// There is no such version, it was changed, or `access` cannot check its signature.
+    /// There is no such version, it was changed, `access` cannot check its signature, or has a key or a
+    /// passphrase that a level was not sealed for.
     pub fn verify(
         &self,
         selector: &Selector,

@@ -42,6 +42,8 @@ pub struct VerifiedVersion {
     pub card: String,
     /// Whether a signature was checked; always, unless the access allowed unsigned packages.
     pub signed: bool,
+    /// Whether the plain weights of every level were checked too.
+    pub opened: bool,
 }
 
 /// A version with its weights, everything checked.
@@ -139,17 +141,22 @@ impl VersionFolder {
             digest: manifest_digest,
             card,
             signed: signed.is_some(),
+            opened: false,
         })
     }
 
-    /// Checks everything that can be checked with the keys of `access`: with an opener, also what is
-    /// sealed.
+    /// Checks everything that can be checked with the keys of `access`: also the plain weights, unless
+    /// there is no key at all to open a level with.
     pub(crate) fn verify(&self, access: &Access) -> Result<VerifiedVersion, PackageError> {
-        let verified = self.verify_head(access)?;
+        let mut verified = self.verify_head(access)?;
+        verified.opened = true;
         for level in &verified.manifest.levels {
             let stored = self.read_level(level)?;
-            if access.opener.is_some() || !level.blob.sealed {
-                self.plain(level, stored, access)?;
+            match self.plain(level, stored, access) {
+                Err(PackageError::Seal { source, .. }) if source.is_want_of_key() => {
+                    verified.opened = false;
+                }
+                plain => drop(plain?),
             }
         }
         Ok(verified)
@@ -162,6 +169,7 @@ impl VersionFolder {
             digest,
             card,
             signed,
+            ..
         } = self.verify_head(access)?;
         let unsealed = manifest.levels.iter().find(|level| !level.blob.sealed);
         if let (Some(level), false) = (unsealed, access.allow_unsealed) {
@@ -196,11 +204,7 @@ impl VersionFolder {
     ) -> Result<Zeroizing<Vec<u8>>, PackageError> {
         let path = || self.path.join(level_path(level));
         let plain = if level.blob.sealed {
-            let opener = access
-                .opener
-                .as_ref()
-                .ok_or_else(|| PackageError::NoOpener { path: path() })?;
-            seal::open(&stored, opener).map_err(|source| PackageError::Seal {
+            seal::open(&stored, &access.opener).map_err(|source| PackageError::Seal {
                 path: path(),
                 source,
             })?

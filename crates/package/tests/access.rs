@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 
 use common::{Fixture, model, select};
-use strata_package::{Access, Identity, PackageError, Sealing};
+use strata_package::{Access, Identity, Opener, PackageError, Sealing};
 
 /// Opens a package of `fixture` with a changed access.
 fn open_with(fixture: &Fixture, change: impl Fn(&mut Access)) -> Result<(), String> {
@@ -27,7 +27,7 @@ fn a_sealed_package_needs_its_identity() {
 
     let error = open_with(&fixture, |access| {
         everything(access);
-        access.opener = None;
+        access.opener = Opener::default();
     });
     let error = error.unwrap_err();
     assert!(
@@ -38,7 +38,7 @@ fn a_sealed_package_needs_its_identity() {
 
     let error = open_with(&fixture, |access| {
         everything(access);
-        access.opener = Some(other.identity.opener().clone());
+        access.opener = other.identity.access().opener;
     });
     let error = error.unwrap_err();
     assert!(
@@ -129,7 +129,7 @@ fn an_unsealed_package_needs_the_flag() {
     assert!(open_with(&fixture, |access| access.allow_unsigned = true).is_err());
     open_with(&fixture, |access| {
         access.allow_unsealed = true;
-        access.opener = None;
+        access.opener = Opener::default();
     })
     .unwrap();
     fixture

@@ -45,7 +45,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
         return;
     };
     let store = Store::create_if_missing(&folder.join("store")).unwrap();
-    let add = |weights: [&[u8]; 2]| store.add(model(weights), &fixture.identity, Sealing::Sealed);
+    let add = |weights: [&[u8]; 2]| store.add(model(weights), &fixture.identity, Sealing::Own);
     add([&[1; 5000], b"top"]).unwrap();
     let filler = folder.join("filler");
     let (mut failed, mut succeeded) = (0, 0);
@@ -119,7 +119,7 @@ fn writer() {
     for round in 0_u64.. {
         let weights = round.to_le_bytes().repeat(1000);
         let added = store
-            .add(model([&weights, b"top"]), &identity, Sealing::Sealed)
+            .add(model([&weights, b"top"]), &identity, Sealing::Own)
             .unwrap();
         store
             .set_alias(&added.name, &name("newest"), added.version)

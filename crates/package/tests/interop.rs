@@ -1,14 +1,15 @@
 //! Other programs read what is written here, and what they write is read here.
 //!
-//! Needs `age` on the path, and in `STRATA_TEST_PYTHON` a Python that has `model_signing` (1.1.1 was
-//! used); a test without its program says so and passes.
+//! Needs `age` on the path (1.1.1 was used), and in `STRATA_TEST_PYTHON` a Python that has `model_signing`
+//! (1.1.1 was used); a test without its program says so and passes.
 #![allow(clippy::unwrap_used, reason = "a test fails where its helpers do")]
 
 mod common;
 
 use std::{fs, path::Path, process::Command};
 
-use common::{Fixture, select};
+use common::{Fixture, model, select};
+use strata_package::{Opener, Passphrase, Sealing};
 
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -80,8 +81,94 @@ fn what_age_sealed_is_opened_here() {
         .arg("-o")
         .arg(&sealed)
         .arg(&plain));
-    let opened =
-        strata_package::open(&fs::read(sealed).unwrap(), fixture.identity.opener()).unwrap();
+    let opened = strata_package::open(
+        &fs::read(sealed).unwrap(),
+        &fixture.identity.access().opener,
+    )
+    .unwrap();
+    assert_eq!(**opened, *b"some weights");
+}
+
+#[test]
+fn age_opens_what_was_sealed_here_for_a_recipient() {
+    if !has_age() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let key = fixture.folder.path().join("server.key");
+    run(Command::new("age-keygen").arg("-o").arg(&key));
+    let recipient = run(Command::new("age-keygen").arg("-y").arg(&key));
+    let sealing = Sealing::Recipients(vec![recipient.parse().unwrap()]);
+    fixture
+        .store
+        .add(model([b"low", b"top"]), &fixture.identity, sealing)
+        .unwrap();
+    let level = fixture.version(1).join("levels/low.safetensors.age");
+    let opened = run(Command::new("age")
+        .arg("-d")
+        .arg("-i")
+        .arg(&key)
+        .arg(&level));
+    assert_eq!(opened, "low");
+    let own = fixture.folder.path().join("identity/age.key");
+    let refused = Command::new("age")
+        .arg("-d")
+        .arg("-i")
+        .arg(own)
+        .arg(level)
+        .output();
+    assert!(!refused.unwrap().status.success());
+}
+
+/// Runs `age` with a terminal of its own and types the passphrase whenever asked: it reads it from nowhere
+/// else. Fails if `age` does.
+const TYPE_PASSPHRASE: &str = r#"
+import os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execvp("age", ["age"] + sys.argv[2:])
+shown = b""
+while True:
+    try:
+        read = os.read(terminal, 1024)
+    except OSError:
+        break
+    if not read:
+        break
+    shown += read
+    if shown.endswith(b": "):
+        shown = b""
+        os.write(terminal, sys.argv[1].encode() + b"\n")
+print(shown)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+
+#[test]
+fn age_and_strata_open_each_others_files_by_a_passphrase() {
+    let Some(python) = python() else { return };
+    if !has_age() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let passphrase = "correct horse";
+    let age = |options: &[&str], output: &Path, input: &Path| {
+        let mut command = Command::new(&python);
+        command
+            .args(["-c", TYPE_PASSPHRASE, passphrase])
+            .args(options);
+        run(command.arg("-o").arg(output).arg(input));
+    };
+    let secret = Passphrase::new(passphrase).unwrap();
+
+    let sealed = strata_package::seal_by_passphrase(b"some weights", &secret).unwrap();
+    fs::write(path("ours"), sealed).unwrap();
+    age(&["-d"], &path("opened"), &path("ours"));
+    assert_eq!(fs::read(path("opened")).unwrap(), b"some weights");
+
+    age(&["-p"], &path("theirs"), &path("opened"));
+    let theirs = fs::read(path("theirs")).unwrap();
+    let opened = strata_package::open(&theirs, &Opener::from(secret)).unwrap();
     assert_eq!(**opened, *b"some weights");
 }
 

@@ -67,11 +67,11 @@ fn a_selector_means_a_number_an_alias_or_the_highest_version() {
 #[test]
 fn a_version_that_replaces_one_level_stores_one_new_blob() {
     let fixture = Fixture::new();
-    for sealing in [Sealing::Sealed, Sealing::Plain] {
+    for sealing in [Sealing::Own, Sealing::Plain] {
         let add = |weights| {
             fixture
                 .store
-                .add(model(weights), &fixture.identity, sealing)
+                .add(model(weights), &fixture.identity, sealing.clone())
                 .unwrap()
         };
         let before = fixture.blobs().len();
@@ -111,7 +111,7 @@ fn weights_sealed_for_another_identity_are_not_shared() {
     fixture.add([b"low", b"top"]);
     fixture
         .store
-        .add(model([b"low", b"top"]), &other.identity, Sealing::Sealed)
+        .add(model([b"low", b"top"]), &other.identity, Sealing::Own)
         .unwrap();
     assert_eq!(fixture.blobs().len(), 4);
     assert_eq!(
@@ -166,11 +166,7 @@ fn concurrent_adds_give_distinct_versions() {
                 for round in 0..3 {
                     let weights = [thread, round];
                     store
-                        .add(
-                            model([&weights, b"top"]),
-                            &fixture.identity,
-                            Sealing::Sealed,
-                        )
+                        .add(model([&weights, b"top"]), &fixture.identity, Sealing::Own)
                         .unwrap();
                 }
             });
@@ -281,7 +277,7 @@ fn a_version_that_contradicts_itself_is_not_added() {
     let refuse = |change: &dyn Fn(&mut strata_package::NewVersion)| {
         let mut new = model([b"low", b"top"]);
         change(&mut new);
-        let result = fixture.store.add(new, &fixture.identity, Sealing::Sealed);
+        let result = fixture.store.add(new, &fixture.identity, Sealing::Own);
         assert!(
             matches!(result, Err(PackageError::Manifest { .. })),
             "{result:?}"

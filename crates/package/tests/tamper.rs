@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 
 use common::{Fixture, overwrite, select};
 use proptest::{prelude::*, sample::Index};
-use strata_package::PackageError;
+use strata_package::{Opener, PackageError};
 
 const FILES: [&str; 5] = [
     "manifest.json",
@@ -219,7 +219,7 @@ fn checking_without_opening_finds_the_same() {
     let fixture = Fixture::new();
     fixture.add([b"low", b"top"]);
     let mut access = fixture.identity.access();
-    access.opener = None;
+    access.opener = Opener::default();
     fixture.store.verify(&select("tiny"), &access).unwrap();
     let level = fixture.version(1).join("levels/top.safetensors.age");
     overwrite(&level, b"changed");

@@ -16,7 +16,7 @@
 //!
 //! let folder = std::env::temp_dir().join(format!("strata-doc-{}", std::process::id()));
 //! let mut run = Run::create(&folder, recipe, ".".as_ref())?;
-//! let Outcome::Finished(trained) = train(&mut run, &data, &|| false, &mut |_| ())? else { unreachable!() };
+//! let Outcome::Finished(trained) = train(&mut run, data, &|| false, &mut |_| ())? else { unreachable!() };
 //! assert!(trained.test.accuracy > 0.5);
 //! # std::fs::remove_dir_all(&folder)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -79,7 +79,7 @@ pub struct Progress<'a> {
 /// diverges, or the disk refuses. The newest checkpoint stays.
 pub fn train(
     run: &mut Run,
-    data: &Dataset,
+    data: Dataset,
     stop: &dyn Fn() -> bool,
     observe: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Outcome, TrainError> {
@@ -88,12 +88,13 @@ pub fn train(
         return Err(TrainError::RunFinished(run.folder().to_owned()));
     }
     let checkpoint = run.newest_checkpoint()?;
+    let source = data.source.clone();
     let mut trainer = Trainer::new(run, data)?;
     match checkpoint {
-        Some(checkpoint) => trainer.restore(checkpoint, data)?,
-        None => trainer.start(data)?,
+        Some(checkpoint) => trainer.restore(checkpoint)?,
+        None => trainer.start(source)?,
     }
-    trainer.learn(data, stop, observe)
+    trainer.learn(stop, observe)
 }
 
 /// Whether this version can learn what a recipe asks for; [`train`] checks it too.
@@ -145,12 +146,12 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    fn new(run: &'a mut Run, data: &Dataset) -> Result<Self, TrainError> {
+    fn new(run: &'a mut Run, data: Dataset) -> Result<Self, TrainError> {
         let recipe = run.recipe().clone();
         let Preparation::Image(setting) = &recipe.preparation;
         let preparer = Preparer::new(setting);
         let (train, validation) = match &recipe.data.validation {
-            None => (preparer.fit(&data.train)?, None),
+            None => (preparer.fit(data.train)?, None),
             Some(validation) => {
                 let (train, held) =
                     stratified(&data.train.labels, validation.fraction, validation.seed);
@@ -161,16 +162,16 @@ impl<'a> Trainer<'a> {
                         "{rows} rows are too few to keep {share} for validation"
                     )));
                 }
-                let held = preparer.fit(&data.train.select(&held))?;
-                (preparer.fit(&data.train.select(&train))?, Some(held))
+                let held = preparer.fit(data.train.select(&held))?;
+                (preparer.fit(data.train.select(&train))?, Some(held))
             }
         };
-        let test = preparer.fit(&data.test)?;
+        let test = preparer.fit(data.test)?;
         let network = Network::new(&recipe.input_shape(), &recipe.levels, recipe.seed);
         let optimizer = Optimizer::new(recipe.train.optimizer.clone(), recipe.train.clip.clone());
         let state = State {
             recipe: run.recipe_digest(),
-            data: data.digests.clone(),
+            data: data.digests,
             step: 0,
             optimizer_steps: 0,
             partial: Partial::default(),
@@ -195,21 +196,21 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    fn start(&mut self, data: &Dataset) -> Result<(), TrainError> {
+    fn start(&mut self, source: String) -> Result<(), TrainError> {
         // Events of an attempt that was killed before its first checkpoint.
         self.run.cut_events(0)?;
         self.run.log(EventKind::Started {
             train_rows: self.train.len(),
             validation_rows: self.validation.as_ref().map_or(0, Images::len),
             test_rows: self.test.len(),
-            data: data.source.clone(),
+            data: source,
             precision: "f32".to_owned(),
             threads: strata_nn::threads(),
             parameters: self.network.parameters(),
         })
     }
 
-    fn restore(&mut self, checkpoint: Checkpoint, data: &Dataset) -> Result<(), TrainError> {
+    fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
         let state = checkpoint.state;
         if state.recipe != self.state.recipe {
             let text =
@@ -220,7 +221,7 @@ impl<'a> Trainer<'a> {
                 problem: text,
             });
         }
-        if state.data != data.digests {
+        if state.data != self.state.data {
             let text =
                 "not the data that this run began with (other files, or changed ones)".to_owned();
             return Err(TrainError::Data(text));
@@ -248,7 +249,6 @@ impl<'a> Trainer<'a> {
 
     fn learn(
         mut self,
-        data: &Dataset,
         stop: &dyn Fn() -> bool,
         observe: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, TrainError> {
@@ -307,7 +307,7 @@ impl<'a> Trainer<'a> {
                 last_checkpoint = Instant::now();
             }
         }
-        self.finish(data, reason)
+        self.finish(reason)
     }
 
     /// One step on the given rows; gives the learning rate.
@@ -328,7 +328,13 @@ impl<'a> Trainer<'a> {
         );
         let rate = factor * train.optimizer.learning_rate();
         let mut rows = vec![0.0; indices.len() * self.preparer.row_len()];
-        self.preparer.rows(&self.train, indices, &mut rows);
+        let share = indices.len().div_ceil(strata_nn::threads());
+        let shares = indices
+            .chunks(share)
+            .zip(rows.chunks_mut(share * self.preparer.row_len()));
+        strata_nn::parallel_for_each(shares, |(indices, rows)| {
+            self.preparer.rows(&self.train, indices, rows)
+        });
         let targets: Vec<u32> = indices
             .iter()
             .map(|&index| self.train.labels[index as usize])
@@ -408,7 +414,7 @@ impl<'a> Trainer<'a> {
         stopping.is_some_and(|stopping| self.state.waited >= stopping.patience as u64)
     }
 
-    fn finish(mut self, data: &Dataset, reason: StopReason) -> Result<Outcome, TrainError> {
+    fn finish(mut self, reason: StopReason) -> Result<Outcome, TrainError> {
         let epochs = self
             .state
             .step
@@ -432,7 +438,7 @@ impl<'a> Trainer<'a> {
         })?;
         let mistakes = report::worst_mistakes(&logits, &self.test, &classification(&self.recipe));
         let precision = "f32".to_owned();
-        let data = data.digests.clone();
+        let data = self.state.data.clone();
         let trained = Trained {
             weights,
             test,

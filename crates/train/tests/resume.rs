@@ -86,7 +86,7 @@ fn finished(outcome: Outcome) -> Trained {
 
 fn uninterrupted(folder: &Path, overrides: &[&str]) -> Trained {
     let mut run = Run::create(folder, recipe(overrides), folder).unwrap();
-    finished(train(&mut run, &data(), &|| false, &mut |_| ()).unwrap())
+    finished(train(&mut run, data(), &|| false, &mut |_| ()).unwrap())
 }
 
 /// Stops after each of `stops` steps, resumes, and expects the very run that was never stopped.
@@ -99,13 +99,13 @@ fn check_resume(overrides: &[&str], stops: &[u64]) {
     for &stop in stops {
         let mut run = Run::open(&folder).unwrap();
         let done = Cell::new(0);
-        let outcome = train(&mut run, &data(), &|| done.get() >= stop, &mut |progress| {
+        let outcome = train(&mut run, data(), &|| done.get() >= stop, &mut |progress| {
             done.set(progress.step)
         });
         assert!(matches!(outcome.unwrap(), Outcome::Stopped { step } if step == stop));
     }
     let mut run = Run::open(&folder).unwrap();
-    let found = finished(train(&mut run, &data(), &|| false, &mut |_| ()).unwrap());
+    let found = finished(train(&mut run, data(), &|| false, &mut |_| ()).unwrap());
     let bytes = |trained: &Trained| {
         trained
             .weights
@@ -209,7 +209,7 @@ fn what_cannot_be_learned_is_refused_before_anything_is_written() {
     let fails = |name: &str, setting: &str| {
         let mut run =
             Run::create(&place.path().join(name), recipe(&[setting]), place.path()).unwrap();
-        train(&mut run, &data(), &|| false, &mut |_| ())
+        train(&mut run, data(), &|| false, &mut |_| ())
             .unwrap_err()
             .to_string()
     };
@@ -239,18 +239,18 @@ fn what_cannot_be_learned_is_refused_before_anything_is_written() {
 fn a_run_refuses_other_data_and_a_changed_recipe() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("run");
-    let stop_at_once = |run: &mut Run, data: &Dataset| {
+    let stop_at_once = |run: &mut Run, data: Dataset| {
         let done = Cell::new(0);
         train(run, data, &|| done.get() >= 3, &mut |progress| {
             done.set(progress.step)
         })
     };
     let mut run = Run::create(&folder, recipe(&[]), place.path()).unwrap();
-    stop_at_once(&mut run, &data()).unwrap();
+    stop_at_once(&mut run, data()).unwrap();
     let mut other = data();
     other.digests[0].digest = Digest::from_bytes([8; 32]);
     assert!(matches!(
-        stop_at_once(&mut run, &other),
+        stop_at_once(&mut run, other),
         Err(TrainError::Data(_))
     ));
     drop(run);
@@ -260,7 +260,7 @@ fn a_run_refuses_other_data_and_a_changed_recipe() {
     std::fs::write(&file, text.replace("batch = 16", "batch = 15")).unwrap();
     let mut run = Run::open(&folder).unwrap();
     assert!(matches!(
-        stop_at_once(&mut run, &data()),
+        stop_at_once(&mut run, data()),
         Err(TrainError::Damaged { .. })
     ));
     drop(run);
@@ -276,7 +276,7 @@ fn a_run_refuses_other_data_and_a_changed_recipe() {
     std::fs::write(&checkpoint, &whole[..whole.len() / 2]).unwrap();
     let mut run = Run::open(&folder).unwrap();
     assert!(matches!(
-        stop_at_once(&mut run, &data()),
+        stop_at_once(&mut run, data()),
         Err(TrainError::Damaged { .. })
     ));
 }

@@ -60,11 +60,8 @@ pub(super) fn eval(args: Eval, output: Output) -> anyhow::Result<()> {
         Some(source) => load_source(source, classes, output)?,
         None => data_of(manifest, classes)?,
     };
-    let metrics = evaluate(
-        &opened.plan,
-        &opened.preparer,
-        &opened.preparer.fit(&data.test)?,
-    );
+    let fitted = opened.preparer.fit(data.test)?;
+    let metrics = evaluate(&opened.plan, &opened.preparer, &fitted);
     let value = json!({
         "model": manifest.name, "version": manifest.version, "digest": opened.digest, "data": data.source,
         "metrics": metrics.named("test"), "confusion": metrics.confusion,

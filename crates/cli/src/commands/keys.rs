@@ -63,7 +63,9 @@ fn key_models(models: &[String]) -> anyhow::Result<KeyModels> {
 /// The identifier of a key, or of `strata_<id>_<secret>`: whoever finds a key in the wrong place has all of it. Nothing
 /// but the identifier goes on from here, since an error repeats it.
 fn identifier(text: &str) -> &str {
-    let whole = text.strip_prefix("strata_").and_then(|rest| rest.split_once('_'));
+    let whole = text
+        .strip_prefix("strata_")
+        .and_then(|rest| rest.split_once('_'));
     whole.map_or(text, |(id, _)| id)
 }
 

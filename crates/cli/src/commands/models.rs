@@ -26,10 +26,15 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
             let version = checked(args, true)?;
             let manifest = &version.manifest;
             let value = json!({ "name": manifest.name, "version": manifest.version, "digest": version.digest,
-                                "signed": version.signed, "verified": true });
+                                "signed": version.signed, "verified": true, "opened": version.opened });
             output.result(&value, || {
+                let but = if version.opened {
+                    ""
+                } else {
+                    "\nthere is no key to open its weights with, so only what is stored was checked"
+                };
                 format!(
-                    "{}@{} is whole: {}",
+                    "{}@{} is whole: {}{but}",
                     manifest.name, manifest.version, version.digest
                 )
             })
@@ -63,7 +68,9 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
             run,
             store,
             identity,
+            sealing,
         } => {
+            let sealing = sealing.sealing()?;
             let run = Run::open(&run)?;
             let Some(trained) = run.result()? else {
                 let folder = run.folder().display();
@@ -73,7 +80,7 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
             };
             let identity = Identity::find(identity.identity.as_deref())?;
             let store = Store::create_if_missing(&store_folder(store.store)?)?;
-            let manifest = packaging::package(&run, &trained, &store, &identity)?;
+            let manifest = packaging::package(&run, &trained, &store, &identity, sealing)?;
             added(&manifest, store.path(), output)
         }
     }

@@ -16,10 +16,7 @@ const LARGEST_INPUT: u64 = 256 << 20;
 
 /// Rows as JSON: a list of rows, or one row.
 #[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "neither rows of numbers nor one row"
-)]
+#[serde(untagged, expecting = "neither rows of numbers nor one row")]
 enum Rows {
     Many(Vec<Vec<f32>>),
     One(Vec<f32>),

@@ -10,7 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::ToSpan;
 use serde_json::{Value, json};
 use strata_data::{Dataset, Images, Places, load, load_offline};
-use strata_package::{Identity, Selector, Store};
+use strata_package::{Identity, Sealing, Selector, Store};
 use strata_serve::{Action, KeyModels, KeyStore, NewKey, ServeOptions, Server};
 use strata_spec::{Preparation, Recipe};
 use strata_train::Run;
@@ -46,7 +46,8 @@ pub(super) fn run(args: Quickstart, output: Output) -> anyhow::Result<()> {
         recipe,
         &folder.root,
     )?;
-    let Some(trained) = learn(&mut run, &data, output)? else {
+    let (source, digit) = (data.source.clone(), Digit::first_of(&data.test)?);
+    let Some(trained) = learn(&mut run, data, output)? else {
         output.note("stopped");
         return Ok(());
     };
@@ -63,7 +64,7 @@ pub(super) fn run(args: Quickstart, output: Output) -> anyhow::Result<()> {
         Identity::init(&identity_folder)?
     };
     let store = Store::create_if_missing(&folder.root.join("store"))?;
-    let manifest = packaging::package(&run, &trained, &store, &identity)?;
+    let manifest = packaging::package(&run, &trained, &store, &identity, Sealing::Own)?;
     output.note(&format!(
         "packaged {}@{}, sealed and signed",
         manifest.name, manifest.version
@@ -95,7 +96,6 @@ pub(super) fn run(args: Quickstart, output: Output) -> anyhow::Result<()> {
         }
     };
     let serving = runtime.spawn(server.run(until));
-    let digit = Digit::first_of(&data.test)?;
     let asked = self_test(
         &folder.root,
         address,
@@ -110,7 +110,7 @@ pub(super) fn run(args: Quickstart, output: Output) -> anyhow::Result<()> {
         "identity": identity_folder, "keys": keys.path(), "explanation": folder.root.join("explanation.png"),
     });
     let value = json!({
-        "data": data.source, "metrics": trained.test.named("test"), "model": manifest.name,
+        "data": source, "metrics": trained.test.named("test"), "model": manifest.name,
         "version": manifest.version, "address": format!("http://{address}"), "predicted": asked.label,
         "expected": digit.label, "completeness_error": asked.completeness_error, "files": paths,
     });
@@ -126,7 +126,7 @@ pub(super) fn run(args: Quickstart, output: Output) -> anyhow::Result<()> {
              explanation    {root}/explanation.png\n\
              ask it         curl -H @{root}/headers -d @{root}/request.json http://{address}/v2/models/{}/infer",
             trained.test.accuracy,
-            data.source,
+            source,
             duration(trained.seconds),
             asked.label,
             digit.label,

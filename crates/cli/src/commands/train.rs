@@ -30,9 +30,11 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
     } else {
         let identity = Identity::find(args.identity.identity.as_deref())
             .context("a package is sealed and signed: make an identity by `strata identity init`, or add --no-package")?;
+        let sealing = args.sealing.sealing()?;
         Some((
             Store::create_if_missing(&store_folder(args.store.store)?)?,
             identity,
+            sealing,
         ))
     };
 
@@ -51,14 +53,18 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
             if folder.exists() {
                 return Err(TrainError::RunExists(folder).into());
             }
-            let base = file.parent().unwrap_or(Path::new("."));
+            let parent = file
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            let base = parent.unwrap_or(Path::new("."));
             // The folder is made for a training that can begin: one with data.
             let data = load_data(&recipe, base, output)?;
             (Run::create(&folder, recipe, base)?, data)
         }
         (None, None) => bail!("expected a recipe, or --resume RUN"),
     };
-    let Some(trained) = learn(&mut run, &data, output)? else {
+    let source = data.source.clone();
+    let Some(trained) = learn(&mut run, data, output)? else {
         let folder = run.folder().display().to_string();
         output.note(&format!(
             "stopped; go on by `strata train --resume {folder}`"
@@ -69,8 +75,8 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
         );
     };
     let manifest = match &target {
-        Some((store, identity)) => {
-            let packaged = packaging::package(&run, &trained, store, identity);
+        Some((store, identity, sealing)) => {
+            let packaged = packaging::package(&run, &trained, store, identity, sealing.clone());
             Some(packaged.with_context(|| {
                 let folder = run.folder().display();
                 format!("{folder} is finished but not packaged; `strata models add {folder}` packages it")
@@ -80,12 +86,12 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
     };
 
     let value = json!({
-        "run": run.folder(), "finished": true, "report": run.report(), "data": data.source,
+        "run": run.folder(), "finished": true, "report": run.report(), "data": source,
         "metrics": trained.test.named("test"), "best_epoch": trained.best_epoch,
         "train_seconds": trained.seconds, "seconds": began.elapsed().as_secs_f64(),
         "model": manifest.as_ref().map(|manifest| manifest.name.to_string()),
         "version": manifest.as_ref().map(|manifest| manifest.version),
-        "store": target.as_ref().map(|(store, _)| store.path()),
+        "store": target.as_ref().map(|(store, ..)| store.path()),
     });
     output.result(&value, || {
         let mut text = format!(
@@ -93,10 +99,10 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
             trained.test.accuracy,
             trained.test.rows,
             duration(trained.seconds),
-            data.source,
+            source,
             run.report().display(),
         );
-        if let (Some(manifest), Some((store, _))) = (&manifest, &target) {
+        if let (Some(manifest), Some((store, ..))) = (&manifest, &target) {
             let at = store.path().display();
             text.push_str(&format!(
                 "\npackaged {}@{} in {at}",
@@ -143,7 +149,7 @@ pub(super) fn load_data(recipe: &Recipe, base: &Path, output: Output) -> anyhow:
 /// Trains with a progress bar until the end, or until Ctrl-C or SIGTERM; then there is no result, but a checkpoint.
 pub(super) fn learn(
     run: &mut Run,
-    data: &Dataset,
+    data: Dataset,
     output: Output,
 ) -> anyhow::Result<Option<Trained>> {
     let stop = Arc::new(AtomicBool::new(false));

@@ -5,7 +5,10 @@ use std::{fs, io::Write};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
 
-use crate::place::{Place, Ran, idx};
+use crate::{
+    images::idx,
+    place::{Place, Ran},
+};
 
 const TRAIN_IMAGES: &str = "data/train-images-idx3-ubyte";
 const TRAIN_LABELS: &str = "data/train-labels-idx1-ubyte";
@@ -34,21 +37,57 @@ fn damaged_files_are_named_and_leave_no_run() {
         content.truncate(content.len() - 1);
         content
     };
-    check_data(TRAIN_IMAGES, cut, &["truncated: expected 6160 bytes, found 6159"]);
-    check_data(TRAIN_LABELS, cut, &["truncated: expected 104 bytes, found 103"]);
+    check_data(
+        TRAIN_IMAGES,
+        cut,
+        &["truncated: expected 6160 bytes, found 6159"],
+    );
+    check_data(
+        TRAIN_LABELS,
+        cut,
+        &["truncated: expected 104 bytes, found 103"],
+    );
     check_data(TEST_IMAGES, |content| content[..7].to_vec(), &["truncated"]);
     check_data(TEST_IMAGES, |_| Vec::new(), &["truncated"]);
-    check_data(TRAIN_IMAGES, |content| [content, vec![0]].concat(), &["trailing bytes"]);
-    check_data(TRAIN_IMAGES, |_| idx(0x801, &[96], &[0; 96]), &["wrong magic number", "0x00000803", "0x00000801"]);
-    check_data(TRAIN_LABELS, |_| b"<!DOCTYPE html>".to_vec(), &["wrong magic number", "0x00000801"]);
-    check_data(TRAIN_IMAGES, |_| idx(0x803, &[0, 8, 8], &[]), &["holds no images"]);
-    check_data(TRAIN_IMAGES, |_| idx(0x803, &[1, 8, 0], &[]), &["images of 8x0"]);
-    check_data(TRAIN_IMAGES, |_| idx(0x803, &[u32::MAX as usize, 4096, 4096], &[1]), &["truncated"]);
+    check_data(
+        TRAIN_IMAGES,
+        |content| [content, vec![0]].concat(),
+        &["trailing bytes"],
+    );
+    check_data(
+        TRAIN_IMAGES,
+        |_| idx(0x801, &[96], &[0; 96]),
+        &["wrong magic number", "0x00000803", "0x00000801"],
+    );
+    check_data(
+        TRAIN_LABELS,
+        |_| b"<!DOCTYPE html>".to_vec(),
+        &["wrong magic number", "0x00000801"],
+    );
+    check_data(
+        TRAIN_IMAGES,
+        |_| idx(0x803, &[0, 8, 8], &[]),
+        &["holds no images"],
+    );
+    check_data(
+        TRAIN_IMAGES,
+        |_| idx(0x803, &[1, 8, 0], &[]),
+        &["images of 8x0"],
+    );
+    check_data(
+        TRAIN_IMAGES,
+        |_| idx(0x803, &[u32::MAX as usize, 4096, 4096], &[1]),
+        &["truncated"],
+    );
 }
 
 #[test]
 fn damaged_gzip_is_told_apart_from_damaged_content() {
-    check_data(TRAIN_IMAGES, |content| gzip(&content)[..200].to_vec(), &["truncated"]);
+    check_data(
+        TRAIN_IMAGES,
+        |content| gzip(&content)[..200].to_vec(),
+        &["bad gzip: incomplete deflate stream\n"],
+    );
     let flipped = |content: Vec<u8>| {
         let mut file = gzip(&content);
         let at = file.len() - 6;
@@ -56,8 +95,16 @@ fn damaged_gzip_is_told_apart_from_damaged_content() {
         file
     };
     check_data(TRAIN_IMAGES, flipped, &["bad gzip"]);
-    check_data(TRAIN_LABELS, |_| [&[0x1f, 0x8b], &[7; 40][..]].concat(), &["bad gzip"]);
-    check_data(TRAIN_LABELS, |content| gzip(&content[..60]), &["truncated: expected 104 bytes, found 60"]);
+    check_data(
+        TRAIN_LABELS,
+        |_| [&[0x1f, 0x8b], &[7; 40][..]].concat(),
+        &["bad gzip"],
+    );
+    check_data(
+        TRAIN_LABELS,
+        |content| gzip(&content[..60]),
+        &["truncated: expected 104 bytes, found 60"],
+    );
 }
 
 #[test]
@@ -66,13 +113,27 @@ fn labels_and_images_must_belong_together() {
         content[8 + 41] = 3;
         content
     };
-    check_data(TRAIN_LABELS, wrong, &["label 3 of row 41 is out of range: expected 0 to 2"]);
-    check_data(TRAIN_LABELS, |_| idx(0x801, &[95], &[0; 95]), &["96 images", "95 labels"]);
+    check_data(
+        TRAIN_LABELS,
+        wrong,
+        &["label 3 of row 41 is out of range: expected 0 to 2"],
+    );
+    check_data(
+        TRAIN_LABELS,
+        |_| idx(0x801, &[95], &[0; 95]),
+        &["96 images", "95 labels"],
+    );
     let place = Place::with_identity();
     place.write(TEST_IMAGES, idx(0x803, &[30, 8, 7], &[0; 30 * 8 * 7]));
-    place.check_fails(&["train", "recipe.toml"], &["training images are 8x8, but test images are 8x7"]);
+    place.check_fails(
+        &["train", "recipe.toml"],
+        &["training images are 8x8, but test images are 8x7"],
+    );
     fs::remove_file(place.path(TRAIN_LABELS)).unwrap();
-    place.check_fails(&["train", "recipe.toml"], &["data: expected one of train-labels-idx1-ubyte, "]);
+    place.check_fails(
+        &["train", "recipe.toml"],
+        &["data: expected one of train-labels-idx1-ubyte, "],
+    );
     place.check_fails(&["data", "inspect", "./none"], &["none", "No such file"]);
 }
 
@@ -95,27 +156,54 @@ fn a_set_that_cannot_be_had_says_what_to_do() {
     let place = Place::with_identity();
     let mut command = place.command(&["train", "recipe.toml", "--set", "data.source=mnist"]);
     // No network behind this address.
-    command.env("HTTPS_PROXY", "http://127.0.0.1:1").env("HTTP_PROXY", "http://127.0.0.1:1");
-    let words = ["cannot download train-images", "set STRATA_DATA to a folder", "data.source = \"digits\""];
+    command
+        .env("HTTPS_PROXY", "http://127.0.0.1:1")
+        .env("HTTP_PROXY", "http://127.0.0.1:1");
+    let words = [
+        "cannot download train-images",
+        "set STRATA_DATA to a folder",
+        "data.source = \"digits\"",
+    ];
     place.check_command_fails(&mut command, &words);
 
     let own = place.path("own/mnist");
     fs::create_dir_all(&own).unwrap();
-    for file in ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"] {
+    for file in [
+        "train-images-idx3",
+        "train-labels-idx1",
+        "t10k-images-idx3",
+        "t10k-labels-idx1",
+    ] {
         fs::write(own.join(format!("{file}-ubyte.gz")), gzip(b"not MNIST")).unwrap();
     }
     command.env("STRATA_DATA", place.path("own"));
-    place.check_command_fails(&mut command, &["own/mnist/", "not the published file", "remove it"]);
-    place.check_fails(&["data", "fetch", "digits"], &["`digits` is not downloaded", "`mnist`"]);
+    place.check_command_fails(
+        &mut command,
+        &["own/mnist/", "not the published file", "remove it"],
+    );
+    place.check_fails(
+        &["data", "fetch", "digits"],
+        &["`digits` is not downloaded", "`mnist`"],
+    );
 }
 
 #[test]
 fn a_model_is_measured_only_on_data_that_fits() {
     let place = Place::with_model();
     place.check_fails(&["eval", "tiny"], &["not on this machine", "--data SOURCE"]);
-    place.check_fails(&["eval", "tiny", "--data", "nothing"], &["no data set is named `nothing`", "`digits`"]);
-    place.check_fails(&["eval", "tiny", "--data", "digits"], &["`digits` has 10 classes, but the task has 3"]);
+    place.check_fails(
+        &["eval", "tiny", "--data", "nothing"],
+        &["no data set is named `nothing`", "digits"],
+    );
+    place.check_fails(
+        &["eval", "tiny", "--data", "digits"],
+        &["`digits` has 10 classes, but the task has 3"],
+    );
     let again = Ran::of(&mut place.command(&["eval", "tiny", "--data", "./data", "--json"])).json();
-    assert_eq!(again["confusion"].as_array().map(Vec::len), Some(3), "{again}");
+    assert_eq!(
+        again["confusion"].as_array().map(Vec::len),
+        Some(3),
+        "{again}"
+    );
     assert_ne!(again["metrics"], json!({}));
 }

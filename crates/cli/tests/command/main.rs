@@ -4,6 +4,7 @@
 
 mod data;
 mod disk;
+mod images;
 mod journey;
 mod keys;
 mod packages;

@@ -3,12 +3,14 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
+
+use crate::images::{CLASSES, SIDE, idx, image, png};
 
 /// A user's working folder. The model is `tiny`: it tells which third of an 8x8 image is bright.
 pub(crate) struct Place {
@@ -22,9 +24,6 @@ pub(crate) struct Ran {
     pub(crate) out: String,
     pub(crate) err: String,
 }
-
-pub(crate) const SIDE: usize = 8;
-pub(crate) const CLASSES: usize = 3;
 
 const RECIPE: &str = r#"format = 1
 name = "tiny"
@@ -103,7 +102,9 @@ impl Place {
         let folder = self.path(name);
         fs::create_dir_all(&folder).unwrap();
         for (stem, rows, salt) in [("train", train, 1), ("t10k", test, 2)] {
-            let pixels: Vec<u8> = (0..rows).flat_map(|row| image(row % CLASSES, row, salt)).collect();
+            let pixels: Vec<u8> = (0..rows)
+                .flat_map(|row| image(row % CLASSES, row, salt))
+                .collect();
             let labels: Vec<u8> = (0..rows).map(|row| (row % CLASSES) as u8).collect();
             let images = idx(0x803, &[rows, SIDE, SIDE], &pixels);
             fs::write(folder.join(format!("{stem}-images-idx3-ubyte")), images).unwrap();
@@ -143,6 +144,25 @@ impl Place {
         command.spawn().unwrap()
     }
 
+    /// Starts a command that trains and waits until it does.
+    pub(crate) fn start_learning(&self, args: &[&str]) -> Child {
+        let mut child = self.start(&mut self.command(args));
+        let mut notes = child.stderr.take().unwrap();
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        // Byte by byte, so that what it says next is still there to be read.
+        while line != b"learning from " {
+            if notes.read(&mut byte).unwrap() == 0 {
+                panic!(
+                    "{args:?} does not train: {}",
+                    String::from_utf8_lossy(&line)
+                );
+            }
+            line.push(byte[0]);
+        }
+        child.stderr = Some(notes);
+        child
+    }
+
     /// What it answers to a program.
     pub(crate) fn answer(&self, args: &[&str]) -> Value {
         self.run(&[args, &["--json"]].concat()).json()
@@ -158,7 +178,11 @@ impl Place {
         let ran = Ran::of(command);
         ran.failure(words);
         let after = snapshot(self.folder.path());
-        assert!(before == after, "{command:?} failed, but changed {:?}", changed(&before, &after));
+        assert!(
+            before == after,
+            "{command:?} failed, but changed {:?}",
+            changed(&before, &after)
+        );
     }
 }
 
@@ -192,7 +216,11 @@ impl Ran {
     pub(crate) fn failure(&self, words: &[&str]) {
         assert_eq!(self.code, Some(1), "{self:?}");
         assert_eq!(self.out, "", "{self:?}");
-        let errors: Vec<&str> = self.err.lines().filter(|line| line.starts_with("error: ")).collect();
+        let errors: Vec<&str> = self
+            .err
+            .lines()
+            .filter(|line| line.starts_with("error: "))
+            .collect();
         assert_eq!(errors.len(), 1, "{self:?}");
         for word in words {
             assert!(self.err.contains(word), "`{word}` is not in {self:?}");
@@ -206,6 +234,11 @@ impl Ran {
         assert_eq!(ran.out.lines().count(), 1, "{ran:?}");
         serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
     }
+}
+
+/// The words of a command.
+pub(crate) fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
 }
 
 /// All files of a folder but locks, whose content means nothing.
@@ -222,41 +255,13 @@ pub(crate) fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-fn changed(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<PathBuf> {
+fn changed(
+    before: &BTreeMap<PathBuf, Vec<u8>>,
+    after: &BTreeMap<PathBuf, Vec<u8>>,
+) -> Vec<PathBuf> {
     let paths = before.keys().chain(after.keys());
-    paths.filter(|path| before.get(*path) != after.get(*path)).cloned().collect()
-}
-
-/// A file in the format of MNIST.
-pub(crate) fn idx(magic: u32, sizes: &[usize], content: &[u8]) -> Vec<u8> {
-    let mut file = magic.to_be_bytes().to_vec();
-    for size in sizes {
-        file.extend((*size as u32).to_be_bytes());
-    }
-    file.extend(content);
-    file
-}
-
-/// An 8x8 image of a class.
-fn image(class: usize, row: usize, salt: usize) -> Vec<u8> {
-    let pixel = |place: usize| {
-        let noise = ((row * 37 + place * 101 + salt) * 2_654_435_761 >> 8 & 127) as u8;
-        if place % SIDE * CLASSES / SIDE == class { 128 + noise } else { noise }
-    };
-    (0..SIDE * SIDE).map(pixel).collect()
-}
-
-/// The same as a PNG file.
-pub(crate) fn png(class: usize) -> Vec<u8> {
-    let mut file = std::io::Cursor::new(Vec::new());
-    let pixels = image(class, 7, 3);
-    let side = SIDE as u32;
-    let (color, format) = (image::ExtendedColorType::L8, image::ImageFormat::Png);
-    image::write_buffer_with_format(&mut file, &pixels, side, side, color, format).unwrap();
-    file.into_inner()
-}
-
-/// The same as the row that the program makes of it.
-pub(crate) fn row(class: usize) -> Vec<f32> {
-    image(class, 7, 3).into_iter().map(|value| f32::from(value) / 255.0).collect()
+    paths
+        .filter(|path| before.get(*path) != after.get(*path))
+        .cloned()
+        .collect()
 }

@@ -49,7 +49,11 @@ impl Server {
             lines.read_to_string(&mut notes).unwrap();
             notes
         });
-        Self { child, address, notes }
+        Self {
+            child,
+            address,
+            notes,
+        }
     }
 
     /// Asks with a key; status and answer.
@@ -62,7 +66,10 @@ impl Server {
         let (url, key) = (format!("{}{path}", self.address), format!("Bearer {key}"));
         let answer = match body {
             None => agent.get(&url).header("authorization", key).call(),
-            Some(body) => agent.post(&url).header("authorization", key).send(body.to_string()),
+            Some(body) => agent
+                .post(&url)
+                .header("authorization", key)
+                .send(body.to_string()),
         };
         let mut answer = answer.unwrap();
         let status = answer.status().as_u16();
@@ -74,7 +81,10 @@ impl Server {
     pub(crate) fn wait_for(&self, key: &str, path: &str, status: u16) -> Duration {
         let began = Instant::now();
         while self.ask(key, path, None).0 != status {
-            assert!(began.elapsed() < Duration::from_secs(10), "{path} never answers {status}");
+            assert!(
+                began.elapsed() < Duration::from_secs(10),
+                "{path} never answers {status}"
+            );
             thread::sleep(Duration::from_millis(20));
         }
         began.elapsed()

@@ -42,7 +42,7 @@ impl Fixture {
     /// Adds a sealed version whose levels have these weights.
     pub fn add(&self, weights: [&[u8]; 2]) -> Manifest {
         self.store
-            .add(model(weights), &self.identity, Sealing::Sealed)
+            .add(model(weights), &self.identity, Sealing::Own)
             .unwrap()
     }
 

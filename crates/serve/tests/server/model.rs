@@ -129,7 +129,7 @@ impl Model {
             precision: Precision::F32,
             card: String::new(),
         };
-        store.add(new, identity, Sealing::Sealed).unwrap().version
+        store.add(new, identity, Sealing::Own).unwrap().version
     }
 }
 
