@@ -93,10 +93,13 @@ impl Checkpoint {
         let bytes = safetensors::serialize(views, Some(HashMap::from([(STATE.to_owned(), state)])));
         let file = folder.join(format!("{:012}.safetensors", self.state.step));
         files::write_whole(&file, &bytes.expect("names are unique and short"))?;
-        for older in Self::all(folder)? {
-            if older < file {
-                fs::remove_file(&older).map_err(TrainError::io(&older))?;
-            }
+        let older = Self::all(folder, "safetensors")?
+            .into_iter()
+            .filter(|older| *older < file);
+        // What a process that was killed while it wrote has left.
+        let broken = Self::all(folder, "tmp")?;
+        for useless in older.chain(broken) {
+            fs::remove_file(&useless).map_err(TrainError::io(&useless))?;
         }
         Ok(())
     }
@@ -107,7 +110,7 @@ impl Checkpoint {
         levels: &[Level],
         shapes: &[LevelShapes],
     ) -> Result<Option<Self>, TrainError> {
-        let Some(file) = Self::all(folder)?.pop() else {
+        let Some(file) = Self::all(folder, "safetensors")?.pop() else {
             return Ok(None);
         };
         let damaged = |problem: String| TrainError::Damaged {
@@ -174,14 +177,14 @@ impl Checkpoint {
         }))
     }
 
-    /// Oldest first.
-    fn all(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    /// The files with this extension, oldest first.
+    fn all(folder: &Path, wanted: &str) -> Result<Vec<PathBuf>, TrainError> {
         let mut found = Vec::new();
         for entry in fs::read_dir(folder).map_err(TrainError::io(folder))? {
             let path = entry.map_err(TrainError::io(folder))?.path();
             if path
                 .extension()
-                .is_some_and(|extension| extension == "safetensors")
+                .is_some_and(|extension| extension == wanted)
             {
                 found.push(path);
             }

@@ -57,7 +57,7 @@ fn key_models(models: &[String]) -> anyhow::Result<KeyModels> {
         return Ok(KeyModels::All);
     }
     let names: Result<Vec<Name>, _> = models.iter().map(|name| name.parse()).collect();
-    Ok(KeyModels::Listed(names?))
+    Ok(KeyModels::Listed(names.context("--models")?))
 }
 
 /// The identifier of a key, or of `strata_<id>_<secret>`: whoever finds a key in the wrong place has all of it. Nothing

@@ -18,7 +18,7 @@ pub(crate) fn idx(magic: u32, sizes: &[usize], content: &[u8]) -> Vec<u8> {
 /// An 8x8 image of a class.
 pub(crate) fn image(class: usize, row: usize, salt: usize) -> Vec<u8> {
     let pixel = |place: usize| {
-        let noise = ((row * 37 + place * 101 + salt) * 2_654_435_761 >> 8 & 127) as u8;
+        let noise = (((row * 37 + place * 101 + salt) * 2_654_435_761) >> 8 & 127) as u8;
         if place % SIDE * CLASSES / SIDE == class {
             128 + noise
         } else {

@@ -79,7 +79,7 @@ fn no_command_prints_a_secret_and_no_file_holds_one() {
                 .any(|part| part == secret.as_bytes())
         };
         assert!(
-            is_home || !secrets.iter().any(|secret| holds(secret)),
+            is_home || !secrets.iter().any(holds),
             "a secret is in {}",
             file.display()
         );
