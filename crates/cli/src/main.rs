@@ -27,12 +27,29 @@ fn main() -> ExitCode {
     };
     match commands::run(cli.command, output) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Stopped>() => {
+            output.note(&error.to_string());
+            ExitCode::from(130)
+        }
         Err(error) => {
             output::tell(&format!("error: {}", message(&error)));
             ExitCode::FAILURE
         }
     }
 }
+
+/// A command that was asked to stop, by Ctrl-C or SIGTERM, and did; with what to tell people. The exit code is the one that
+/// shells give to a program that Ctrl-C ended, so that `strata train … && next` does not go on.
+#[derive(Debug)]
+struct Stopped(String);
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Stopped {}
 
 /// The error and what caused it. Many errors of the libraries tell their cause themselves; that is not said twice.
 fn message(error: &anyhow::Error) -> String {

@@ -20,6 +20,7 @@ use super::{
     train::learn,
 };
 use crate::{
+    Stopped,
     args::Quickstart,
     heat_map,
     output::Output,
@@ -48,8 +49,7 @@ pub(super) fn run(args: Quickstart, output: Output) -> anyhow::Result<()> {
     )?;
     let (source, digit) = (data.source.clone(), Digit::first_of(&data.test)?);
     let Some(trained) = learn(&mut run, data, output)? else {
-        output.note("stopped");
-        return Ok(());
+        return Err(Stopped("stopped".to_owned()).into());
     };
     output.note(&format!(
         "test accuracy {:.4}, learned in {}",

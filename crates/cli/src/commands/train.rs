@@ -15,6 +15,7 @@ use strata_spec::Recipe;
 use strata_train::{Outcome, Run, TrainError, Trained, check_available, train};
 
 use crate::{
+    Stopped,
     args::Train,
     output::Output,
     packaging,
@@ -66,13 +67,10 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
     let source = data.source.clone();
     let Some(trained) = learn(&mut run, data, output)? else {
         let folder = run.folder().display().to_string();
-        output.note(&format!(
-            "stopped; go on by `strata train --resume {folder}`"
-        ));
-        return output.result(
-            &json!({ "run": run.folder(), "finished": false }),
-            String::new,
-        );
+        let value = json!({ "run": run.folder(), "finished": false });
+        output.result(&value, String::new)?;
+        let text = format!("stopped; go on by `strata train --resume {folder}`");
+        return Err(Stopped(text).into());
     };
     let manifest = match &target {
         Some((store, identity, sealing)) => {

@@ -211,6 +211,15 @@ impl Ran {
         self
     }
 
+    /// Expects the end of a command that was asked to stop.
+    #[track_caller]
+    pub(crate) fn stopped(self, words: &str) -> Self {
+        assert_eq!(self.code, Some(130), "{self:?}");
+        assert!(self.err.contains(words), "{self:?}");
+        assert_eq!(self.out, "", "{self:?}");
+        self
+    }
+
     /// Expects an error that says all of `words`, and no result.
     #[track_caller]
     pub(crate) fn failure(&self, words: &[&str]) {

@@ -51,7 +51,7 @@ fn a_training_that_runs_keeps_others_out_of_its_folder() {
         &["busy exists already"],
     );
     signal(&child, "INT");
-    let ran = Ran::end(child).success();
+    let ran = Ran::end(child).stopped("stopped");
     assert!(
         ran.err
             .contains("stopped; go on by `strata train --resume busy`"),

@@ -223,9 +223,13 @@ impl KeyStore {
             _ => {}
         }
         let mut file = private().create_new(true).open(&new)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)?;
+        let written = file.write_all(text).and_then(|()| file.sync_all());
+        written
+            .and_then(|()| fs::rename(&new, &self.path))
+            .inspect_err(|_| {
+                // Half of a file is of no use, and takes room on a disk that may be full.
+                let _ = fs::remove_file(&new);
+            })?;
         match self.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
             _ => File::open(".")?.sync_all(),
