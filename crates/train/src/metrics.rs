@@ -22,7 +22,8 @@ pub struct Metrics {
     pub top_k: Option<f64>,
     /// Mean of the F1 scores of all classes that occur or were predicted, as scikit-learn computes it.
     pub macro_f1: f64,
-    /// Expected calibration error: mean distance between confidence and accuracy over [`CALIBRATION_BINS`] bins.
+    /// Expected calibration error: mean distance between confidence and accuracy over 15 bins
+    /// of equal width.
     pub calibration_error: f64,
     /// `confusion[right][predicted]`, number of rows.
     pub confusion: Vec<Vec<u32>>,
