@@ -94,7 +94,7 @@ fn read(decoder: impl ImageDecoder) -> Result<Image, PrepareError> {
         stored = to_8_bits(&stored);
     }
     let pixels = if color.has_alpha() {
-        on_black(&stored, samples)
+        on_black(stored, samples)
     } else {
         stored
     };
@@ -116,16 +116,20 @@ fn to_8_bits(samples: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// Drops the last sample of each pixel, alpha, after the others were multiplied by it.
-fn on_black(pixels: &[u8], samples: usize) -> Vec<u8> {
-    let blend = |pixel: &[u8]| -> Vec<u8> {
-        let (&alpha, colors) = pixel.split_last().unwrap_or((&0, &[]));
-        colors
-            .iter()
-            .map(|&color| ((u32::from(color) * u32::from(alpha) + 127) / 255) as u8)
-            .collect()
-    };
-    pixels.chunks_exact(samples).flat_map(blend).collect()
+/// Drops the last sample of each pixel, alpha, after the others were multiplied by it. In place: what is written never
+/// overtakes what is read.
+fn on_black(mut pixels: Vec<u8>, samples: usize) -> Vec<u8> {
+    let colors = samples - 1;
+    let count = pixels.len() / samples;
+    for pixel in 0..count {
+        let alpha = u32::from(pixels[pixel * samples + colors]);
+        for color in 0..colors {
+            let value = u32::from(pixels[pixel * samples + color]);
+            pixels[pixel * colors + color] = ((value * alpha + 127) / 255) as u8;
+        }
+    }
+    pixels.truncate(count * colors);
+    pixels
 }
 
 /// Whether the end marker comes after the first scan. The decoder would fill what a cut file lacks

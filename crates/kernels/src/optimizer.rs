@@ -3,8 +3,11 @@ use crate::{
     pool,
 };
 
-/// Weights that one thread steps at a time. The result does not depend on it: every weight is on its own.
-const CHUNK: usize = 1 << 15;
+/// Weights that one thread steps at a time, at least: there is a limit to the number of parts. The result does not depend
+/// on it: every weight is on its own.
+fn chunk_length(weights: usize) -> usize {
+    (1 << 15).max(weights.div_ceil(1 << 15))
+}
 
 /// One step of stochastic gradient descent, as PyTorch does it.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +33,10 @@ pub struct AdamStep {
     pub beta1: f32,
     /// Decay of the second moment.
     pub beta2: f32,
+    /// `1 - beta1`, computed before rounding.
+    pub rest1: f32,
+    /// `1 - beta2`, computed before rounding.
+    pub rest2: f32,
     /// Keeps the divisor from 0.
     pub epsilon: f32,
     /// Decoupled weight decay (0 for Adam).
@@ -52,10 +59,11 @@ pub fn sgd(weights: &mut [f32], gradients: &[f32], velocity: &mut [f32], step: S
         "one gradient a weight"
     );
     let isa = isa();
+    let length = chunk_length(weights.len());
     let chunks = weights
-        .chunks_mut(CHUNK)
-        .zip(gradients.chunks(CHUNK))
-        .zip(velocity.chunks_mut(CHUNK));
+        .chunks_mut(length)
+        .zip(gradients.chunks(length))
+        .zip(velocity.chunks_mut(length));
     pool::parallel_for_each(chunks, |((weights, gradients), velocity)| {
         sgd_chunk(isa, weights, gradients, velocity, step)
     });
@@ -78,10 +86,11 @@ pub fn adam(
         "two moments a weight"
     );
     let isa = isa();
-    let moments = moment1.chunks_mut(CHUNK).zip(moment2.chunks_mut(CHUNK));
+    let length = chunk_length(weights.len());
+    let moments = moment1.chunks_mut(length).zip(moment2.chunks_mut(length));
     let chunks = weights
-        .chunks_mut(CHUNK)
-        .zip(gradients.chunks(CHUNK))
+        .chunks_mut(length)
+        .zip(gradients.chunks(length))
         .zip(moments);
     pool::parallel_for_each(chunks, |((weights, gradients), (moment1, moment2))| {
         adam_chunk(isa, weights, gradients, moment1, moment2, step);
@@ -106,8 +115,8 @@ for_each_isa! {
         let root = 1.0 / step.correction2.sqrt();
         for (((w, g), m), v) in weights.iter_mut().zip(gradients).zip(moment1).zip(moment2) {
             let g = g * step.gradient_scale;
-            *m = step.beta1 * *m + (1.0 - step.beta1) * g;
-            *v = step.beta2 * *v + (1.0 - step.beta2) * g * g;
+            *m = step.beta1 * *m + step.rest1 * g;
+            *v = step.beta2 * *v + step.rest2 * g * g;
             *w = *w * keep - rate * *m / (v.sqrt() * root + step.epsilon);
         }
     }

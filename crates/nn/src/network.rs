@@ -144,6 +144,19 @@ impl Network {
         self.levels.num_params()
     }
 
+    /// Number of weights of each tensor, in the order in which an optimizer meets them.
+    pub(crate) fn parameter_lengths(&self) -> Vec<usize> {
+        struct Lengths(Vec<usize>);
+        impl burn::module::ModuleVisitor for Lengths {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.push(param.val().dims().iter().product());
+            }
+        }
+        let mut lengths = Lengths(Vec::new());
+        self.levels.visit(&mut lengths);
+        lengths.0
+    }
+
     /// The weights of every level.
     pub fn weights(&self) -> Vec<LevelWeights> {
         let read = |module: &LevelModule, level: &Level, shapes: &LevelShapes| {

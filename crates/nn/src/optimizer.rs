@@ -8,7 +8,7 @@ use burn::{
 use strata_kernels::{AdamStep, SgdStep, burn_ops};
 use strata_spec::{Clip, Optimizer as Rule};
 
-use crate::{WeightTensor, network::Levels};
+use crate::{Network, WeightTensor, network::Levels};
 
 /// Turns gradients into steps, and keeps what it remembers from step to step.
 #[derive(Debug)]
@@ -57,32 +57,47 @@ impl Optimizer {
         (self.steps, state)
     }
 
-    /// Goes on from a state that [`Optimizer::state`] gave.
+    /// Goes on with `network` from a state that [`Optimizer::state`] gave.
     ///
     /// # Errors
-    /// The name of what is missing.
-    pub fn restore(&mut self, steps: u64, mut state: OptimizerState) -> Result<(), String> {
-        let names = state_names(&self.rule);
+    /// What is missing, too much or of another size.
+    pub fn restore(
+        &mut self,
+        network: &Network,
+        steps: u64,
+        mut state: OptimizerState,
+    ) -> Result<(), String> {
         let device = burn::tensor::Device::flex();
-        let tensors = if names.is_empty() {
-            0
+        let lengths = if steps == 0 {
+            Vec::new()
         } else {
-            state.len() / names.len()
+            network.parameter_lengths()
         };
-        self.memory.clear();
-        for index in 0..tensors {
-            let mut memory = Vec::new();
-            for name in names {
+        let mut memory = Vec::new();
+        for (index, length) in lengths.into_iter().enumerate() {
+            let mut tensors = Vec::new();
+            for name in state_names(&self.rule) {
                 let name = format!("{index}.{name}");
-                let tensor = state.remove(&name).ok_or(name)?;
-                let length = tensor.values.len();
-                memory.push(Tensor::from_data(
+                let tensor = state
+                    .remove(&name)
+                    .ok_or_else(|| format!("`{name}` is missing"))?;
+                let found = tensor.values.len();
+                if found != length {
+                    return Err(format!(
+                        "`{name}`: expected {length} numbers, found {found}"
+                    ));
+                }
+                tensors.push(Tensor::from_data(
                     TensorData::new(tensor.values, [length]),
                     &device,
                 ));
             }
-            self.memory.push(Memory(memory));
+            memory.push(Memory(tensors));
         }
+        if let Some(name) = state.keys().next() {
+            return Err(format!("unexpected `{}`", name.escape_debug()));
+        }
+        self.memory = memory;
         self.steps = steps;
         Ok(())
     }
@@ -247,6 +262,8 @@ impl Pass<'_> {
             rate: self.rate,
             beta1: beta1 as f32,
             beta2: beta2 as f32,
+            rest1: (1.0 - beta1) as f32,
+            rest2: (1.0 - beta2) as f32,
             epsilon: epsilon as f32,
             weight_decay: weight_decay as f32,
             correction1: correction(beta1),

@@ -43,7 +43,7 @@ impl Store {
         let path = self.version_path(name, version);
         fs::rename(&path, workspace.join("removed")).map_err(io_error("remove", &path))?;
         files::sync_parent(&path)?;
-        files::remove_all(&workspace)?;
-        self.collect_blobs()
+        self.collect_blobs()?;
+        files::remove_all(&workspace)
     }
 }

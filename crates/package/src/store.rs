@@ -17,6 +17,9 @@ use crate::{
 /// More than a number takes.
 const MAX_NUMBER_BYTES: u64 = 64;
 
+/// How often a reader looks for a version that is removed while it reads.
+const MOST_TRIES: usize = 8;
+
 /// A folder where packages live.
 ///
 /// Readers take no lock and see each version as a whole or not at all; a folder that they may not write
@@ -142,7 +145,7 @@ impl Store {
         selector: &Selector,
         access: &Access,
     ) -> Result<VerifiedVersion, PackageError> {
-        self.version_folder(selector)?.verify_head(access)
+        self.read(selector, |folder| folder.verify_head(access))
     }
 
     /// Checks all of a version: its signature and every digest. The plain weights of sealed levels are
@@ -157,7 +160,7 @@ impl Store {
         selector: &Selector,
         access: &Access,
     ) -> Result<VerifiedVersion, PackageError> {
-        self.version_folder(selector)?.verify(access)
+        self.read(selector, |folder| folder.verify(access))
     }
 
     /// Opens a version: checks its signature and every digest, opens what is sealed, and returns the
@@ -172,17 +175,33 @@ impl Store {
         selector: &Selector,
         access: &Access,
     ) -> Result<OpenPackage, PackageError> {
-        self.version_folder(selector)?.open(access)
+        self.read(selector, |folder| folder.open(access))
     }
 
-    fn version_folder(&self, selector: &Selector) -> Result<VersionFolder, PackageError> {
-        let version = self.resolve(selector)?;
-        let path = self.version_path(&selector.name, version);
-        Ok(VersionFolder {
-            path,
-            name: selector.name.clone(),
-            version,
-        })
+    /// Reads the version that a selector means. Readers take no lock, so it may be removed while they read; then the
+    /// selector may mean another one.
+    fn read<T>(
+        &self,
+        selector: &Selector,
+        read: impl Fn(&VersionFolder) -> Result<T, PackageError>,
+    ) -> Result<T, PackageError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let version = self.resolve(selector)?;
+            let folder = VersionFolder {
+                path: self.version_path(&selector.name, version),
+                name: selector.name.clone(),
+                version,
+            };
+            let result = read(&folder);
+            if result.is_ok() || folder.path.exists() {
+                return result;
+            }
+            if tries == MOST_TRIES || matches!(selector.pick, Pick::Version(_)) {
+                return Err(self.no_version(&selector.name, version));
+            }
+        }
     }
 
     /// Waits until no other writer is at work, then clears away what a writer that crashed has left.
@@ -195,9 +214,10 @@ impl Store {
             .open(&path)
             .map_err(io_error("open", &path))?;
         file.lock().map_err(io_error("lock", &path))?;
-        if !files::names_in(&self.workspace())?.is_empty() {
-            files::remove_all(&self.workspace())?;
+        // The workspace goes last: as long as it is there, even empty, there may be blobs that nobody names.
+        if self.workspace().exists() {
             self.collect_blobs()?;
+            files::remove_all(&self.workspace())?;
         }
         Ok(file)
     }
@@ -275,5 +295,45 @@ impl Store {
 
     pub(crate) fn next_file(&self, name: &Name) -> PathBuf {
         self.model_path(name).join("next")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Reads `selector` of a store with versions 1 and 2, of which `removed` go one by one while they are read.
+    fn check(selector: &str, removed: &[u64], expected: Result<u64, &str>) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create_if_missing(folder.path()).unwrap();
+        let name: Name = "tiny".parse().unwrap();
+        for version in [1, 2] {
+            fs::create_dir_all(store.version_path(&name, version)).unwrap();
+        }
+        let reads = Cell::new(0);
+        let found = store.read(&selector.parse().unwrap(), |folder| {
+            let Some(version) = removed.get(reads.replace(reads.get() + 1)) else {
+                return Ok(folder.version);
+            };
+            fs::remove_dir(store.version_path(&name, *version)).unwrap();
+            let path = folder.path.clone();
+            Err(PackageError::Missing { path })
+        });
+        match (found, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+            (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{error}"),
+            (found, expected) => panic!("{found:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_removed_while_it_is_read_was_never_there() {
+        check("tiny", &[2], Ok(1));
+        check("tiny@2", &[2], Err("no version 2 of model `tiny`"));
+        check("tiny", &[2, 1], Err("no model `tiny`"));
+        // What else goes wrong is told.
+        check("tiny@1", &[2], Err("missing"));
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct State {
     /// Of the epoch that is not finished: sum of losses, right answers, rows.
     pub(crate) partial: Partial,
     /// Best value of the watched metric and its epoch, from 1.
-    pub(crate) best: Option<(f64, u64)>,
+    pub(crate) best: Option<(Exact, u64)>,
     /// Epochs since then.
     pub(crate) waited: u64,
     /// Seconds of learning and evaluation.
@@ -47,10 +47,28 @@ pub(crate) struct State {
 /// Sums over the part of an epoch that is done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Partial {
-    pub(crate) loss: f64,
+    pub(crate) loss: Exact,
     pub(crate) correct: u64,
     pub(crate) rows: u64,
     pub(crate) seconds: f64,
+}
+
+/// A number that a checkpoint gives back bit for bit: as JSON's decimal digits it may come back as its neighbour, and an
+/// epoch that was only as good as the best one would count as better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
+pub(crate) struct Exact(pub(crate) f64);
+
+impl From<u64> for Exact {
+    fn from(bits: u64) -> Self {
+        Self(f64::from_bits(bits))
+    }
+}
+
+impl From<Exact> for u64 {
+    fn from(number: Exact) -> Self {
+        number.0.to_bits()
+    }
 }
 
 const STATE: &str = "strata.checkpoint";
@@ -133,6 +151,12 @@ impl Checkpoint {
         let mut parts: BTreeMap<(String, usize), BTreeMap<String, WeightTensor>> = BTreeMap::new();
         let mut optimizer = OptimizerState::new();
         for (name, view) in tensors.iter() {
+            if view.dtype() != Dtype::F32 {
+                return Err(damaged(format!(
+                    "tensor `{}` is not F32",
+                    name.escape_debug()
+                )));
+            }
             let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
             let values = view.data().chunks_exact(4).map(value).collect();
             let tensor = WeightTensor {
@@ -191,5 +215,22 @@ impl Checkpoint {
         }
         found.sort();
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_state_come_back_bit_for_bit() {
+        for number in [686.0 / 6000.0, 0.1 + 0.2, f64::MIN_POSITIVE, -1e300] {
+            let text = serde_json::to_string(&Some((Exact(number), 1_u64))).unwrap();
+            let back: Option<(Exact, u64)> = serde_json::from_str(&text).unwrap();
+            assert_eq!(
+                back.map(|(number, _)| number.0.to_bits()),
+                Some(number.to_bits())
+            );
+        }
     }
 }

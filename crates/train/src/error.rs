@@ -50,18 +50,18 @@ pub enum TrainError {
     /// Images cannot be made to fit.
     #[error("data: {0}")]
     Prepare(#[from] PrepareError),
-    /// The loss is no longer a number.
+    /// Something that was computed is no longer a finite number.
     #[error(
-        "the training diverged: the loss was {loss} in epoch {epoch} at step {step}; lower \
-         `{rate_field}` (now {rate:e}) or set `train.clip`"
+        "the training diverged: {what} in epoch {epoch} at step {step}; lower `{rate_field}` (now {rate:e}) or set \
+         `train.clip`"
     )]
     Diverged {
+        /// What is no longer finite.
+        what: String,
         /// Epoch, from 1.
         epoch: u64,
         /// Step of the whole training, from 1.
         step: u64,
-        /// What the loss was.
-        loss: f64,
         /// The rate at that step.
         rate: f64,
         /// The recipe's field that sets the rate.

@@ -36,7 +36,7 @@ mod trainer;
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use events::{Event, EventKind, StopReason};
-pub use metrics::{Metrics, TOP_K};
+pub use metrics::{MOST_CONFUSION_CLASSES, Metrics, TOP_K};
 pub use run::Run;
 pub use schedule::rate_factor;
 pub use trainer::{Outcome, Progress, Trained, check_available, train};

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// The `k` of top-k accuracy.
 pub const TOP_K: usize = 5;
 
+/// Classes up to which a confusion matrix is kept: it grows with their square.
+pub const MOST_CONFUSION_CLASSES: usize = 256;
+
 /// Bins of the calibration error, of equal width in confidence (Guo et al. 2017).
 const CALIBRATION_BINS: usize = 15;
 
@@ -25,7 +28,8 @@ pub struct Metrics {
     /// Expected calibration error: mean distance between confidence and accuracy over 15 bins
     /// of equal width.
     pub calibration_error: f64,
-    /// `confusion[right][predicted]`, number of rows.
+    /// `confusion[right][predicted]`, number of rows; empty where there are more than [`MOST_CONFUSION_CLASSES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confusion: Vec<Vec<u32>>,
 }
 
@@ -41,7 +45,13 @@ impl Metrics {
         );
         let rows = targets.len() as f64;
         let (mut loss, mut correct, mut in_top_k) = (0.0, 0_usize, 0_usize);
-        let mut confusion = vec![vec![0_u32; classes]; classes];
+        let kept = if classes <= MOST_CONFUSION_CLASSES {
+            classes
+        } else {
+            0
+        };
+        let mut confusion = vec![vec![0_u32; kept]; kept];
+        let mut counts = vec![ClassCounts::default(); classes];
         let mut bins = [(0.0_f64, 0.0_f64); CALIBRATION_BINS];
         for (row, &target) in logits.chunks_exact(classes).zip(targets) {
             let target = target as usize;
@@ -55,7 +65,12 @@ impl Metrics {
             let is_right = predicted == target;
             correct += usize::from(is_right);
             in_top_k += usize::from(rank(row, target) < TOP_K);
-            confusion[target][predicted] += 1;
+            counts[target].actual += 1;
+            counts[predicted].predicted += 1;
+            counts[target].right += u32::from(is_right);
+            if kept > 0 {
+                confusion[target][predicted] += 1;
+            }
             let confidence = 1.0 / sum;
             let bin = ((confidence * CALIBRATION_BINS as f64).ceil() as usize)
                 .clamp(1, CALIBRATION_BINS)
@@ -72,9 +87,17 @@ impl Metrics {
             loss: loss / rows,
             accuracy: correct as f64 / rows,
             top_k: (classes > TOP_K).then_some(in_top_k as f64 / rows),
-            macro_f1: macro_f1(&confusion),
+            macro_f1: macro_f1(&counts),
             calibration_error: gap / rows,
             confusion,
+        }
+    }
+
+    /// The same figures without the matrix, for places where there are many of them.
+    pub(crate) fn without_confusion(self) -> Self {
+        Self {
+            confusion: Vec::new(),
+            ..self
         }
     }
 
@@ -107,25 +130,38 @@ pub(crate) fn highest(row: &[f32]) -> usize {
     })
 }
 
-/// How many classes stand before `target` when the highest logit stands first.
+/// How many classes stand before `target` when the highest logit stands first; what is not a number stands last.
 fn rank(row: &[f32], target: usize) -> usize {
+    if row[target].is_nan() {
+        return row.len();
+    }
     let before =
         |class: usize| row[class] > row[target] || (row[class] == row[target] && class < target);
     (0..row.len()).filter(|&class| before(class)).count()
 }
 
-fn macro_f1(confusion: &[Vec<u32>]) -> f64 {
-    let (mut sum, mut seen) = (0.0, 0_usize);
-    for class in 0..confusion.len() {
-        let right = f64::from(confusion[class][class]);
-        let actual: f64 = confusion[class].iter().copied().map(f64::from).sum();
-        let predicted: f64 = confusion.iter().map(|row| f64::from(row[class])).sum();
-        if actual + predicted > 0.0 {
-            sum += 2.0 * right / (actual + predicted);
-            seen += 1;
-        }
+/// Rows of one class.
+#[derive(Clone, Copy, Default)]
+struct ClassCounts {
+    actual: u32,
+    predicted: u32,
+    right: u32,
+}
+
+fn macro_f1(counts: &[ClassCounts]) -> f64 {
+    let (mut sum, mut classes) = (0.0, 0_usize);
+    for class in counts
+        .iter()
+        .filter(|class| class.actual + class.predicted > 0)
+    {
+        sum += 2.0 * f64::from(class.right) / f64::from(class.actual + class.predicted);
+        classes += 1;
     }
-    if seen == 0 { 0.0 } else { sum / seen as f64 }
+    if classes == 0 {
+        0.0
+    } else {
+        sum / classes as f64
+    }
 }
 
 #[cfg(test)]

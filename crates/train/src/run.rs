@@ -34,7 +34,7 @@ const LOCK: &str = "lock";
 /// | `report.html` | curves, confusion matrix, mistakes; needs nothing else |
 /// | `result.json` | what was learned from and how well; its presence says that the run is finished |
 ///
-/// A folder is used by one process at a time.
+/// A folder is used by one process at a time. Only its owner can read it, because weights and checkpoints are plain.
 #[derive(Debug)]
 pub struct Run {
     folder: PathBuf,
@@ -61,6 +61,28 @@ struct ResultFile {
     data: Vec<DataDigest>,
 }
 
+/// A new folder beside `folder` that only its owner can read: a run holds plain weights.
+fn new_sibling(parent: &Path, folder: &Path) -> Result<PathBuf, TrainError> {
+    let name = folder
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    for number in 0..1000 {
+        // One that a killed process left, perhaps under the same process number in another container, is not ours.
+        let made = parent.join(format!(".{name}.{}.{number}.tmp", std::process::id()));
+        match builder.create(&made) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            result => return result.map(|()| made.clone()).map_err(TrainError::io(made)),
+        }
+    }
+    Err(TrainError::io(parent)(std::io::Error::other(
+        "too many temporary folders are left here: remove them",
+    )))
+}
+
 impl Run {
     /// Makes the folder of a new run; `base` is the folder that relative paths in the recipe start from.
     ///
@@ -77,13 +99,8 @@ impl Run {
             .unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(TrainError::io(parent))?;
         // Made beside its place and then moved there, so that a folder of a run always has a recipe.
-        let name = folder
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let made = parent.join(format!(".{name}.{}.tmp", std::process::id()));
+        let made = new_sibling(parent, folder)?;
         let make = || {
-            fs::create_dir(&made).map_err(TrainError::io(&made))?;
             fs::create_dir(made.join(CHECKPOINTS)).map_err(TrainError::io(&made))?;
             files::write_whole(&made.join(RECIPE), recipe.to_toml().as_bytes())?;
             let origin =
@@ -98,7 +115,10 @@ impl Run {
                     TrainError::RunExists(folder.to_owned())
                 }
                 _ => TrainError::io(folder)(error),
-            })
+            })?;
+            File::open(parent)
+                .and_then(|parent| parent.sync_all())
+                .map_err(TrainError::io(parent))
         };
         make().inspect_err(|_| {
             let _ = fs::remove_dir_all(&made);
@@ -303,7 +323,7 @@ impl Run {
             precision: trained.precision.clone(),
             data: trained.data.clone(),
         };
-        let result = serde_json::to_vec_pretty(&result).expect("a result has only string keys");
+        let result = serde_json::to_vec(&result).expect("a result has only string keys");
         files::write_whole(&self.folder.join(RESULT), &result)
     }
 

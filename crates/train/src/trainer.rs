@@ -9,7 +9,7 @@ use strata_spec::{
 
 use crate::{
     EventKind, Metrics, Run, StopReason, TrainError,
-    checkpoint::{Checkpoint, Partial, State},
+    checkpoint::{Checkpoint, Exact, Partial, State},
     evaluate::{evaluate, predict},
     metrics::highest,
     rate_factor, report,
@@ -140,6 +140,8 @@ struct Trainer<'a> {
     network: Network,
     optimizer: Optimizer,
     state: State,
+    /// Learning rate of the last step.
+    rate: f64,
     best: Option<Vec<LevelWeights>>,
     /// Since when the seconds of `state` are not counted yet.
     clock: Instant,
@@ -191,6 +193,7 @@ impl<'a> Trainer<'a> {
             network,
             optimizer,
             state,
+            rate: 0.0,
             best: None,
             clock,
         })
@@ -234,13 +237,10 @@ impl<'a> Trainer<'a> {
             &checkpoint.weights,
         );
         self.optimizer
-            .restore(state.optimizer_steps, checkpoint.optimizer)
-            .map_err(|missing| {
-                let problem = format!("the optimizer's `{missing}` is missing");
-                TrainError::Damaged {
-                    file: self.run.checkpoint_folder(),
-                    problem,
-                }
+            .restore(&self.network, state.optimizer_steps, checkpoint.optimizer)
+            .map_err(|problem| TrainError::Damaged {
+                file: self.run.checkpoint_folder(),
+                problem: format!("the optimizer's state: {problem}"),
             })?;
         self.best = checkpoint.best;
         self.state = state;
@@ -280,11 +280,11 @@ impl<'a> Trainer<'a> {
                     self.checkpoint()?;
                     last_checkpoint = Instant::now();
                 }
-                let rate = self.step(indices, epoch, per_epoch, steps)?;
+                self.step(indices, per_epoch, steps)?;
                 let is_last = index as u64 + 1 == per_epoch;
                 let partial = self.state.partial.clone();
                 let validation = if is_last {
-                    self.end_epoch(epoch + 1, rate)?
+                    self.end_epoch(epoch + 1)?
                 } else {
                     None
                 };
@@ -293,7 +293,7 @@ impl<'a> Trainer<'a> {
                     step: self.state.step,
                     steps,
                     rows: indices.len(),
-                    loss: partial.loss / partial.rows as f64,
+                    loss: partial.loss.0 / partial.rows as f64,
                     accuracy: partial.correct as f64 / partial.rows as f64,
                     ends_epoch: is_last,
                     validation: validation.as_ref(),
@@ -310,14 +310,8 @@ impl<'a> Trainer<'a> {
         self.finish(reason)
     }
 
-    /// One step on the given rows; gives the learning rate.
-    fn step(
-        &mut self,
-        indices: &[u32],
-        epoch: u64,
-        per_epoch: u64,
-        steps: u64,
-    ) -> Result<f64, TrainError> {
+    /// One step on the given rows.
+    fn step(&mut self, indices: &[u32], per_epoch: u64, steps: u64) -> Result<(), TrainError> {
         let train = &self.recipe.train;
         let factor = rate_factor(
             &train.schedule,
@@ -343,18 +337,9 @@ impl<'a> Trainer<'a> {
             .network
             .learn(rows, &targets, &mut self.optimizer, rate);
         self.state.step += 1;
+        self.rate = rate;
         if !result.loss.is_finite() {
-            return Err(TrainError::Diverged {
-                epoch: epoch + 1,
-                step: self.state.step,
-                loss: f64::from(result.loss),
-                rate,
-                rate_field: match train.optimizer {
-                    Rule::Sgd(_) => "train.optimizer.sgd.learning_rate",
-                    Rule::Adam(_) => "train.optimizer.adam.learning_rate",
-                    Rule::AdamW(_) => "train.optimizer.adamw.learning_rate",
-                },
-            });
+            return Err(self.diverged(format!("the loss was {}", result.loss)));
         }
         let classes = self.network.output_len();
         let is_right = |(logits, target): (&[f32], &u32)| highest(logits) == *target as usize;
@@ -365,17 +350,16 @@ impl<'a> Trainer<'a> {
             .filter(|pair| is_right(*pair))
             .count();
         let partial = &mut self.state.partial;
-        partial.loss += f64::from(result.loss) * targets.len() as f64;
+        partial.loss.0 += f64::from(result.loss) * targets.len() as f64;
         partial.correct += right as u64;
         partial.rows += targets.len() as u64;
-        Ok(rate)
+        Ok(())
     }
 
-    fn end_epoch(&mut self, epoch: u64, rate: f64) -> Result<Option<Metrics>, TrainError> {
-        let validation = self
-            .validation
-            .as_ref()
-            .map(|held| evaluate(&self.plan(), &self.preparer, held));
+    fn end_epoch(&mut self, epoch: u64) -> Result<Option<Metrics>, TrainError> {
+        let weights = self.finite_weights()?;
+        let plan = self.plan(&weights);
+        let validation = self.validate(&plan)?;
         self.count_seconds();
         let partial = std::mem::take(&mut self.state.partial);
         if let (Some(stopping), Some(metrics)) = (&self.recipe.train.early_stopping, &validation) {
@@ -388,11 +372,11 @@ impl<'a> Trainer<'a> {
             let is_better = self
                 .state
                 .best
-                .is_none_or(|(best, _)| value > best + stopping.min_delta);
+                .is_none_or(|(best, _)| value > best.0 + stopping.min_delta);
             if is_better {
-                self.state.best = Some((value, epoch));
+                self.state.best = Some((Exact(value), epoch));
                 self.state.waited = 0;
-                self.best = Some(self.network.weights());
+                self.best = Some(weights);
             } else {
                 self.state.waited += 1;
             }
@@ -400,10 +384,10 @@ impl<'a> Trainer<'a> {
         self.run.log(EventKind::Epoch {
             epoch,
             step: self.state.step,
-            rate,
-            loss: partial.loss / partial.rows as f64,
+            rate: self.rate,
+            loss: partial.loss.0 / partial.rows as f64,
             accuracy: partial.correct as f64 / partial.rows as f64,
-            validation: validation.clone(),
+            validation: validation.clone().map(Metrics::without_confusion),
             seconds: partial.seconds,
         })?;
         Ok(validation)
@@ -419,15 +403,18 @@ impl<'a> Trainer<'a> {
             .state
             .step
             .div_ceil((self.train.len().div_ceil(self.recipe.train.batch)) as u64);
-        let weights = self.best.take().unwrap_or_else(|| self.network.weights());
+        let weights = match self.best.take() {
+            Some(best) => best,
+            None => self.finite_weights()?,
+        };
         let best_epoch = self.state.best.map_or(epochs, |(_, epoch)| epoch);
-        let plan = Plan::compile(&self.recipe.input_shape(), &self.recipe.levels, &weights);
-        let validation = self
-            .validation
-            .as_ref()
-            .map(|held| evaluate(&plan, &self.preparer, held));
+        let plan = self.plan(&weights);
+        let validation = self.validate(&plan)?;
         let logits = predict(&plan, &self.preparer, &self.test);
         let test = Metrics::of(&logits, &self.test.labels, plan.output_len());
+        if !test.loss.is_finite() {
+            return Err(self.diverged(format!("the test loss was {}", test.loss)));
+        }
         self.count_seconds();
         let seconds = self.state.seconds;
         self.run.log(EventKind::Finished {
@@ -453,13 +440,15 @@ impl<'a> Trainer<'a> {
     }
 
     fn checkpoint(&mut self) -> Result<(), TrainError> {
+        // The last good checkpoint must not make room for one that cannot be gone on from.
+        let weights = self.finite_weights()?;
         self.count_seconds();
         let (optimizer_steps, optimizer) = self.optimizer.state();
         self.state.optimizer_steps = optimizer_steps;
         self.state.events = self.run.events_length()?;
         let checkpoint = Checkpoint {
             state: self.state.clone(),
-            weights: self.network.weights(),
+            weights,
             best: self.best.clone(),
             optimizer,
         };
@@ -473,12 +462,46 @@ impl<'a> Trainer<'a> {
         self.state.partial.seconds += seconds;
     }
 
-    fn plan(&self) -> Plan {
-        Plan::compile(
-            &self.recipe.input_shape(),
-            &self.recipe.levels,
-            &self.network.weights(),
-        )
+    fn plan(&self, weights: &[LevelWeights]) -> Plan {
+        Plan::compile(&self.recipe.input_shape(), &self.recipe.levels, weights)
+    }
+
+    /// Metrics on the validation rows, if there are any.
+    fn validate(&self, plan: &Plan) -> Result<Option<Metrics>, TrainError> {
+        let metrics = self
+            .validation
+            .as_ref()
+            .map(|held| evaluate(plan, &self.preparer, held));
+        match metrics {
+            Some(metrics) if !metrics.loss.is_finite() => {
+                Err(self.diverged(format!("the validation loss was {}", metrics.loss)))
+            }
+            metrics => Ok(metrics),
+        }
+    }
+
+    /// The network's weights. A step can spoil them with a loss, computed before it, that was fine.
+    fn finite_weights(&self) -> Result<Vec<LevelWeights>, TrainError> {
+        let weights = self.network.weights();
+        if weights.iter().all(LevelWeights::is_finite) {
+            return Ok(weights);
+        }
+        Err(self.diverged("weights are no longer finite numbers".to_owned()))
+    }
+
+    fn diverged(&self, what: String) -> TrainError {
+        let per_epoch = self.train.len().div_ceil(self.recipe.train.batch) as u64;
+        TrainError::Diverged {
+            what,
+            epoch: self.state.step.div_ceil(per_epoch),
+            step: self.state.step,
+            rate: self.rate,
+            rate_field: match self.recipe.train.optimizer {
+                Rule::Sgd(_) => "train.optimizer.sgd.learning_rate",
+                Rule::Adam(_) => "train.optimizer.adam.learning_rate",
+                Rule::AdamW(_) => "train.optimizer.adamw.learning_rate",
+            },
+        }
     }
 }
 

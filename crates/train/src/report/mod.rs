@@ -190,13 +190,9 @@ fn add_curves(page: &mut String, events: &[Event]) {
 
 fn add_confusion(page: &mut String, test: &Metrics, classification: &Classification) {
     page.push_str("<h2>Confusion matrix</h2>");
-    if test.confusion.len() > MOST_CLASSES {
-        writeln!(
-            page,
-            "<p>{} classes do not fit a page; see result.json.</p>",
-            test.confusion.len()
-        )
-        .expect("writing to a string");
+    if test.confusion.is_empty() || test.confusion.len() > MOST_CLASSES {
+        let classes = classification.classes;
+        writeln!(page, "<p>{classes} classes do not fit a page.</p>").expect("writing to a string");
         return;
     }
     page.push_str("<p>Test rows: a line for each right class, a column for each answer.</p><table><tr><td></td>");
