@@ -17,7 +17,8 @@
 //! - No answer without its origin: version, digest of the manifest, and the levels that gave it.
 //!
 //! The folders: `access` (keys and the guard), `runtime` (models in memory and their batches), `http`
-//! (connections, routes, refusals), `oip` and `explain` (what the routes do).
+//! (connections, routes, refusals), `oip` and `explain` (what the routes do). Whatever is logged goes through
+//! `log`.
 //!
 //! ```no_run
 //! use strata_package::Access;
@@ -36,6 +37,7 @@ mod access;
 mod error;
 mod explain;
 mod http;
+mod log;
 mod metrics;
 mod oip;
 mod options;

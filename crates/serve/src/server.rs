@@ -9,6 +9,7 @@ use crate::{
     ServeError, ServeOptions,
     access::Guard,
     http::{self, State},
+    log::Log,
     metrics::Metrics,
     runtime,
 };
@@ -42,7 +43,8 @@ impl Server {
     pub fn bind(options: ServeOptions) -> Result<Self, ServeError> {
         let metrics = Metrics::new();
         let registry = runtime::load(&options, &metrics)?;
-        let guard = Guard::new(options.keys)?;
+        let log = Log::start().map_err(ServeError::Thread)?;
+        let guard = Guard::new(options.keys, log.clone())?;
         let address = options.address;
         let listen = || -> io::Result<_> {
             let listener = TcpListener::bind(address)?;
@@ -52,7 +54,7 @@ impl Server {
         };
         let (listener, address) =
             listen().map_err(|source| ServeError::Address { address, source })?;
-        let state = Arc::new(State::new(guard, registry, metrics, options.limits));
+        let state = Arc::new(State::new(guard, registry, metrics, options.limits, log));
         Ok(Self {
             listener,
             address,

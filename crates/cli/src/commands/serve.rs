@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use strata_serve::{ServeOptions, Server};
+use tokio::runtime::Runtime;
 
 use super::opened::access;
 use crate::{args::Serve, output::Output, places::store_folder};
@@ -28,15 +29,23 @@ pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
         );
     }
     output.note(&format!("listening on http://{}", server.local_addr()));
-    runtime()?.block_on(server.run(asked_to_stop()))?;
+    run_until_done(runtime()?, server.run(asked_to_stop()))?;
     Ok(())
 }
 
-pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the server's threads")
+}
+
+/// Ends with `work`. What goes on in the runtime's own threads is not waited for: how long a server may take
+/// to stop is said by its drain time alone.
+pub(super) fn run_until_done<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }
 
 /// Until Ctrl-C or SIGTERM.

@@ -7,6 +7,7 @@ use super::{
     live::LiveKeys,
     store::{KeyStore, KeysError},
 };
+use crate::log::Log;
 
 /// Stands in front of every route.
 #[derive(Debug)]
@@ -42,9 +43,9 @@ pub(crate) enum Denied {
 }
 
 impl Guard {
-    pub(crate) fn new(keys: KeyStore) -> Result<Self, KeysError> {
+    pub(crate) fn new(keys: KeyStore, log: Log) -> Result<Self, KeysError> {
         Ok(Self {
-            keys: LiveKeys::watch(keys)?,
+            keys: LiveKeys::watch(keys, log)?,
         })
     }
 
@@ -143,7 +144,7 @@ mod tests {
         let keys = KeyStore::beside(folder.path());
         let token = keys.create(new(None)).unwrap().token;
         let other = keys.create(new(None)).unwrap().token;
-        let guard = Guard::new(keys).unwrap();
+        let guard = Guard::new(keys, Log::start().unwrap()).unwrap();
         let bearer = format!("Bearer {}", *token);
 
         check(&guard, &[("authorization", &bearer)], Ok(()));
@@ -192,7 +193,7 @@ mod tests {
         let soon = Timestamp::now() + SignedDuration::from_millis(50);
         let expired = keys.create(new(Some(soon))).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(60));
-        let guard = Guard::new(keys).unwrap();
+        let guard = Guard::new(keys, Log::start().unwrap()).unwrap();
 
         for (token, denied) in [
             (revoked.token, Denied::Revoked),

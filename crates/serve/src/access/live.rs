@@ -5,29 +5,45 @@ use std::{
     fs, io,
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
     key::Key,
     store::{KeyStore, KeysError},
 };
+use crate::log::{Log, plain};
 
 /// How often the file is looked at. A revocation is effective after this and the time to read the file.
 const EVERY: Duration = Duration::from_millis(200);
 
+/// How old what was seen may be. Older only if the thread that looks is dead or hangs.
+const OLDEST: Duration = Duration::from_secs(5);
+
+/// Characters of a line about keys that cannot be read.
+const LONGEST_LINE: usize = 1000;
+
 /// Keys by identifier, read anew when their file changes.
 ///
-/// While the file cannot be read or understood there are no keys: nobody gets in on what it used to say.
+/// While the file cannot be read or understood, or was not looked at for [`OLDEST`], there are no keys:
+/// nobody gets in on what it used to say.
 #[derive(Debug)]
 pub(crate) struct LiveKeys {
     store: KeyStore,
-    ring: RwLock<Option<Arc<Ring>>>,
+    log: Log,
+    current: RwLock<Current>,
     /// What the file was like when it was read last.
     seen: Mutex<Option<Stamp>>,
 }
 
 pub(crate) type Ring = HashMap<String, Arc<Key>>;
+
+#[derive(Debug)]
+struct Current {
+    ring: Option<Arc<Ring>>,
+    /// When the last look that came to its end began.
+    looked: Instant,
+}
 
 /// Changes whenever the file does: a change makes another file (another inode), an edit in place another
 /// time or size.
@@ -47,12 +63,16 @@ impl LiveKeys {
     ///
     /// # Errors
     /// The file cannot be read, or the thread cannot be started.
-    pub(crate) fn watch(store: KeyStore) -> Result<Arc<Self>, KeysError> {
+    pub(crate) fn watch(store: KeyStore, log: Log) -> Result<Arc<Self>, KeysError> {
         // Read once for the error; the stamp comes first in `look`, so no change falls between the two.
         store.list()?;
         let keys = Arc::new(Self {
             store,
-            ring: RwLock::new(None),
+            log,
+            current: RwLock::new(Current {
+                ring: None,
+                looked: Instant::now(),
+            }),
             seen: Mutex::new(None),
         });
         keys.look();
@@ -69,20 +89,52 @@ impl LiveKeys {
 
     /// The keys of this moment; none if their file cannot be read.
     pub(crate) fn ring(&self) -> Option<Arc<Ring>> {
-        self.ring
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.ring_at(Instant::now())
     }
 
+    fn ring_at(&self, now: Instant) -> Option<Arc<Ring>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = now.saturating_duration_since(current.looked) <= OLDEST;
+        current.ring.clone().filter(|_| is_fresh)
+    }
+
+    /// Reads the file if it changed. Tells of a problem last: nothing may come between it and its effect.
     fn look(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let problem = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let began = Instant::now();
+            let ring = self.read_if_changed(&mut seen);
+            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            current.looked = began;
+            match ring {
+                None => None,
+                Some(Ok(ring)) => {
+                    current.ring = Some(ring);
+                    None
+                }
+                // Said once, not every time that it is tried again.
+                Some(Err(problem)) => current.ring.take().map(|_| problem),
+            }
+        };
+        if let Some(problem) = problem {
+            let line = format!("keys cannot be read, every request is refused: {problem}");
+            self.log.write(plain(&line, LONGEST_LINE));
+        }
+    }
+
+    /// What the file holds; nothing if it is what it was.
+    fn read_if_changed(&self, seen: &mut Option<Stamp>) -> Option<Result<Arc<Ring>, String>> {
+        let has_ring = {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            current.ring.is_some()
+        };
         let stamp = self.stamp();
         // What could not be read is tried again each time, changed or not.
-        if let (Ok(stamp), Some(_)) = (&stamp, self.ring())
+        if let Ok(stamp) = &stamp
+            && has_ring
             && *seen == *stamp
         {
-            return;
+            return None;
         }
         let ring = stamp.map_err(|error| error.to_string()).and_then(|stamp| {
             let keys = self.store.list().map_err(|error| error.to_string())?;
@@ -93,11 +145,7 @@ impl LiveKeys {
                     .collect::<Ring>(),
             ))
         });
-        let mut current = self.ring.write().unwrap_or_else(PoisonError::into_inner);
-        if let (Err(problem), Some(_)) = (&ring, &*current) {
-            eprintln!("keys cannot be read, every request is refused: {problem}");
-        }
-        *current = ring.ok();
+        Some(ring)
     }
 
     /// What the file is like; nothing if there is none.
@@ -138,7 +186,7 @@ mod tests {
     fn a_change_of_the_file_changes_the_keys_and_damage_empties_them() {
         let folder = tempfile::tempdir().unwrap();
         let store = KeyStore::beside(folder.path());
-        let keys = LiveKeys::watch(store.clone()).unwrap();
+        let keys = LiveKeys::watch(store.clone(), Log::start().unwrap()).unwrap();
         assert!(keys.ring().unwrap().is_empty());
 
         let (actions, models) = (vec![Action::Infer], KeyModels::All);
@@ -166,5 +214,39 @@ mod tests {
         fs::remove_file(store.path()).unwrap();
         keys.look();
         assert!(keys.ring().unwrap().is_empty());
+    }
+
+    #[test]
+    fn keys_that_nobody_looks_after_do_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = KeyStore::beside(folder.path());
+        let keys = LiveKeys::watch(store, Log::start().unwrap()).unwrap();
+        let now = Instant::now();
+        assert!(keys.ring_at(now).is_some());
+        assert!(keys.ring_at(now + 100 * OLDEST).is_none());
+    }
+
+    #[test]
+    fn damage_empties_the_keys_though_nothing_can_be_logged() {
+        struct Broken;
+        impl io::Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                panic!("as a log does that cannot write");
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let store = KeyStore::beside(folder.path());
+        let keys = LiveKeys::watch(store.clone(), Log::to(Broken).unwrap()).unwrap();
+        for _ in 0..3 {
+            fs::write(store.path(), "{").unwrap();
+            keys.look();
+            assert!(keys.ring().is_none());
+            fs::remove_file(store.path()).unwrap();
+            keys.look();
+            assert!(keys.ring().is_some());
+        }
     }
 }

@@ -6,10 +6,13 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// Writes one line of JSON to standard error for each refused access, at most [`LINES`] a second: who
-/// knocks without a key must not be able to fill a disk.
-#[derive(Debug, Default)]
+use crate::log::{Log, plain};
+
+/// Writes one line of JSON for each refused access, at most [`LINES`] a second: who knocks without a key
+/// must not be able to fill a disk.
+#[derive(Debug)]
 pub(crate) struct RefusalLog {
+    log: Log,
     second: AtomicU64,
     lines: AtomicU64,
 }
@@ -20,7 +23,10 @@ pub(crate) struct Refused<'a> {
     pub(crate) event: &'static str,
     pub(crate) time: Timestamp,
     pub(crate) peer: SocketAddr,
+    /// As the caller sent it, like the path; what is written is [`plain`].
+    #[serde(serialize_with = "plain_method")]
     pub(crate) method: &'a str,
+    #[serde(serialize_with = "plain_path")]
     pub(crate) path: &'a str,
     pub(crate) status: u16,
     pub(crate) reason: String,
@@ -28,10 +34,20 @@ pub(crate) struct Refused<'a> {
 }
 
 const LINES: u64 = 20;
+/// In characters, like that of the method.
 const LONGEST_PATH: usize = 200;
+const LONGEST_METHOD: usize = 20;
 
 impl RefusalLog {
-    pub(crate) fn write(&self, mut refused: Refused<'_>) {
+    pub(crate) fn new(log: Log) -> Self {
+        Self {
+            log,
+            second: AtomicU64::new(0),
+            lines: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn write(&self, refused: &Refused<'_>) {
         let second = refused.time.as_second().unsigned_abs();
         if self.second.swap(second, Ordering::Relaxed) != second {
             self.lines.store(0, Ordering::Relaxed);
@@ -39,10 +55,41 @@ impl RefusalLog {
         if self.lines.fetch_add(1, Ordering::Relaxed) >= LINES {
             return;
         }
-        // A path is ASCII: hyper refuses others.
-        refused.path = refused.path.get(..LONGEST_PATH).unwrap_or(refused.path);
-        if let Ok(line) = serde_json::to_string(&refused) {
-            eprintln!("{line}");
+        if let Ok(line) = serde_json::to_string(refused) {
+            self.log.write(line);
         }
+    }
+}
+
+fn plain_method<S: serde::Serializer>(method: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&plain(method, LONGEST_METHOD))
+}
+
+fn plain_path<S: serde::Serializer>(path: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&plain(path, LONGEST_PATH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_short_and_plain_whatever_the_caller_sent() {
+        let path = format!("/{}", "\u{202e}\u{9b}ü".repeat(10_000));
+        let line = serde_json::to_string(&Refused {
+            event: "access-refused",
+            time: Timestamp::UNIX_EPOCH,
+            peer: ([127, 0, 0, 1], 1).into(),
+            method: &"M".repeat(10_000),
+            path: &path,
+            status: 401,
+            reason: String::new(),
+            key: None,
+        });
+        let line = line.unwrap();
+        assert!(line.len() < 3000 && line.bytes().all(|c| (b' '..=b'~').contains(&c)));
+        assert!(
+            line.contains(r#""method":"MMMMMMMMMMMMMMMMMMMM","path":"/\\u{202e}\\u{9b}\\u{fc}"#)
+        );
     }
 }

@@ -64,13 +64,8 @@ impl Drop for Share {
     }
 }
 
-/// Reads a whole body, with bounds on its size and on the time that it takes.
-pub(crate) async fn read(
-    body: Incoming,
-    headers: &HeaderMap,
-    limits: &Limits,
-    budget: &Arc<Budget>,
-) -> Result<Body, Refusal> {
+/// Refuses a body that would have to be unpacked.
+pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
         && encoding != "identity"
     {
@@ -78,6 +73,15 @@ pub(crate) async fn read(
             String::from_utf8_lossy(encoding.as_bytes()).into_owned(),
         ));
     }
+    Ok(())
+}
+
+/// Reads a whole body, with bounds on its size and on the time that it takes.
+pub(crate) async fn read(
+    body: Incoming,
+    limits: &Limits,
+    budget: &Arc<Budget>,
+) -> Result<Body, Refusal> {
     let collected = timeout(limits.body_time, collect(body, limits.body_bytes, budget));
     collected.await.unwrap_or(Err(Refusal::Stalled))
 }

@@ -4,6 +4,7 @@ use std::{
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -23,6 +24,22 @@ enum Phase {
     /// Finish the request in flight, then close.
     Drain,
     Close,
+}
+
+/// Counts one connection, however it ends.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn new(open: &'a Gauge) -> Self {
+        open.inc();
+        Self(open)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Answers connections until `shutdown` completes, then drains.
@@ -72,9 +89,9 @@ async fn accept(listener: &TcpListener, state: &Arc<State>, phase: watch::Receiv
         };
         let (state, phase) = (state.clone(), phase.clone());
         tokio::spawn(async move {
-            state.metrics.connections.inc();
+            let counted = Counted::new(&state.metrics.connections);
             connection(stream, peer, &state, phase).await;
-            state.metrics.connections.dec();
+            drop(counted);
             drop(slot);
         });
     }

@@ -104,8 +104,6 @@ impl Refusal {
             Self::Busy(_) | Self::Denied(Denied::Unreadable) => Some((header::RETRY_AFTER, "1")),
             Self::Method { allowed } => Some((header::ALLOW, allowed)),
             Self::Encoding(_) => Some((header::ACCEPT_ENCODING, "identity")),
-            // What is left of the body is of no use, so neither is the connection.
-            Self::Stalled | Self::TooLarge { .. } => Some((header::CONNECTION, "close")),
             _ => None,
         }
     }

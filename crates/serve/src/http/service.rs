@@ -11,6 +11,7 @@ use hyper::{
     http::request::Parts,
 };
 use jiff::Timestamp;
+use tokio::time::timeout_at;
 
 use super::{
     Asked, Refusal, Response, body, json,
@@ -28,13 +29,19 @@ use crate::{
 const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 
 /// Where a request got to before it was answered or refused.
-#[derive(Default)]
 struct Trail {
     route: Option<&'static Route>,
     version: Option<Arc<Version>>,
     caller: Option<Caller>,
-    /// Until a route's code takes it.
-    body: Option<Incoming>,
+    body: Progress,
+}
+
+/// How much of a body was read.
+enum Progress {
+    Unread(Incoming),
+    /// A part: its reading was refused, or goes on.
+    Cut,
+    Read,
 }
 
 /// Answers one request, and counts it.
@@ -47,8 +54,10 @@ pub(crate) async fn answer(
     let start = Instant::now();
     let (head, body) = request.into_parts();
     let mut trail = Trail {
-        body: Some(body),
-        ..Trail::default()
+        route: None,
+        version: None,
+        caller: None,
+        body: Progress::Unread(body),
     };
     let mut response = match guarded(state, &head, start, &mut trail).await {
         Ok(response) => response,
@@ -57,7 +66,7 @@ pub(crate) async fn answer(
                 state.metrics.count_refused(reason);
             }
             if let Refusal::Denied(denied) = &refusal {
-                state.log.write(Refused {
+                state.log.write(&Refused {
                     event: "access-refused",
                     time: Timestamp::now(),
                     peer,
@@ -71,16 +80,19 @@ pub(crate) async fn answer(
             refusal.response()
         }
     };
-    if let Some(body) = trail.body.take()
-        && !body.is_end_stream()
+    let is_read = match trail.body {
+        Progress::Read => true,
+        Progress::Cut => false,
+        Progress::Unread(body) if body.is_end_stream() => true,
         // Who waits for a word before sending is not asked to send.
-        && (head.headers.contains_key(header::EXPECT) || !body::discard(body).await)
-    {
+        Progress::Unread(_) if head.headers.contains_key(header::EXPECT) => false,
+        Progress::Unread(body) => body::discard(body).await,
+    };
+    if !is_read {
+        // What is left of the body is of no use, so neither is the connection.
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    if response.headers().contains_key(header::CONNECTION) {
         linger.set();
     }
     let status = response.status().as_u16();
@@ -181,11 +193,15 @@ async fn asked(
 ) -> Result<Asked, Refusal> {
     let deadline = start + time_allowed(&head.headers, state.limits.request_time)?;
     let json_bytes = json_bytes(&head.headers)?;
-    let body = trail
-        .body
-        .take()
-        .ok_or(Refusal::Internal("the body was read before"))?;
-    let body = body::read(body, &head.headers, &state.limits, &state.bodies).await?;
+    body::check_encoding(&head.headers)?;
+    let Progress::Unread(body) = std::mem::replace(&mut trail.body, Progress::Cut) else {
+        return Err(Refusal::Internal("the body was read before"));
+    };
+    let read = body::read(body, &state.limits, &state.bodies);
+    let body = timeout_at(deadline.into(), read)
+        .await
+        .unwrap_or(Err(Refusal::Overdue))?;
+    trail.body = Progress::Read;
     Ok(Asked {
         version,
         json_bytes,

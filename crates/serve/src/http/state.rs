@@ -9,6 +9,7 @@ use super::body::Budget;
 use crate::{
     Limits,
     access::{Guard, RefusalLog},
+    log::Log,
     metrics::Metrics,
     runtime::Registry,
 };
@@ -30,7 +31,13 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(guard: Guard, registry: Registry, metrics: Metrics, limits: Limits) -> Self {
+    pub(crate) fn new(
+        guard: Guard,
+        registry: Registry,
+        metrics: Metrics,
+        limits: Limits,
+        log: Log,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             bodies: Arc::new(Budget::new(limits.all_bodies_bytes)),
@@ -42,7 +49,7 @@ impl State {
             registry,
             metrics,
             limits,
-            log: RefusalLog::default(),
+            log: RefusalLog::new(log),
             is_draining: AtomicBool::new(false),
         }
     }

@@ -22,6 +22,9 @@ pub(crate) enum Elements {
 /// Batch, channels, height, width, and as many more.
 const DEEPEST: usize = 8;
 
+/// A text takes 3 bytes in JSON and many times that in memory.
+const MOST_TEXTS: usize = 1 << 16;
+
 impl Default for Elements {
     fn default() -> Self {
         Self::Numbers(Vec::new())
@@ -167,6 +170,11 @@ impl<'de> Visitor<'de> for Element<'_> {
 
     fn visit_string<E: Error>(self, value: String) -> Result<(), E> {
         self.reader.expect_depth(self.depth)?;
+        if self.reader.texts.len() == MOST_TEXTS {
+            return Err(E::custom(format_args!(
+                "data: more than {MOST_TEXTS} texts"
+            )));
+        }
         self.reader.texts.push(value);
         Ok(())
     }
@@ -264,6 +272,13 @@ mod tests {
             "lists of 2 and of 1 elements at the same depth",
         );
         check_error("[[[[[[[[[1]]]]]]]]]", "nested deeper than 8");
+        let texts = |count| format!("[{}\"\"]", "\"\",".repeat(count - 1));
+        check(
+            &texts(MOST_TEXTS),
+            Elements::Texts(vec![String::new(); MOST_TEXTS]),
+            &[MOST_TEXTS],
+        );
+        check_error(&texts(MOST_TEXTS + 1), "more than 65536 texts");
         check_error("[1, 2", "EOF");
         check_error("[1 2]", "expected `,` or `]`");
     }

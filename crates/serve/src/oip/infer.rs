@@ -1,5 +1,5 @@
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -101,7 +101,10 @@ pub(crate) async fn read(state: &State, asked: &Asked) -> Result<Read, Refusal> 
         Source::Encoded(_) => false,
     };
     let version = asked.version.clone();
-    let prepare = move || source.prepare(&version);
+    // Lives until the rows are there, or until the caller leaves and this future is dropped.
+    let request = Arc::new(());
+    let waiter = Waiter::of(&request, deadline);
+    let prepare = move || source.prepare(&version, &waiter);
     let rows = if is_quick {
         prepare()?
     } else {
@@ -112,6 +115,31 @@ pub(crate) async fn read(state: &State, asked: &Asked) -> Result<Read, Refusal> 
         rows,
         deadline,
     })
+}
+
+/// Who waits for rows that are prepared elsewhere.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    deadline: Instant,
+    /// Gone when the request is.
+    request: Weak<()>,
+}
+
+impl Waiter {
+    pub(crate) fn of(request: &Arc<()>, deadline: Instant) -> Self {
+        Self {
+            deadline,
+            request: Arc::downgrade(request),
+        }
+    }
+
+    /// Refuses work that nobody waits for any more: it would only keep others waiting.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        if self.request.strong_count() == 0 || self.deadline <= Instant::now() {
+            return Err(Refusal::Overdue);
+        }
+        Ok(())
+    }
 }
 
 /// Computes on a thread of its own, one for each core at a time.

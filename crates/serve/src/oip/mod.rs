@@ -13,7 +13,8 @@
 //!
 //! Prepared rows are what the network takes: for a model without mean and standard deviation, pixels
 //! divided by 255. Pixels and files go through the model's own preparation. Files are base64 texts in
-//! JSON; in binary, each comes after its length in 4 little-endian bytes.
+//! JSON; in binary, each comes after its length in 4 little-endian bytes. The files of one request hold at
+//! most [`MOST_PIXELS`](strata_data::MOST_PIXELS) pixels together; more is 413.
 //!
 //! It has three outputs, all given unless the request names some: `probabilities` (`FP32`, `[n, classes]`),
 //! `label` (`BYTES`, `[n]`) and `class` (`INT64`, `[n]`).

@@ -1,10 +1,12 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use strata_data::{MOST_PIXELS, decode};
 
 use super::{
     INPUT,
     answer::Output,
     data::{Data, Elements},
+    infer::Waiter,
     request::{InferRequest, InputTensor, RequestParameters, RequestedOutput},
 };
 use crate::{http::Refusal, runtime::Version};
@@ -101,8 +103,8 @@ impl Question {
 }
 
 impl Source {
-    /// The prepared rows.
-    pub(crate) fn prepare(self, version: &Version) -> Result<Vec<f32>, Refusal> {
+    /// The prepared rows. Given up between two pictures when nobody waits for them any more.
+    pub(crate) fn prepare(self, version: &Version, waiter: &Waiter) -> Result<Vec<f32>, Refusal> {
         let preparer = &version.preparer;
         let mut rows = Vec::new();
         match self {
@@ -115,6 +117,7 @@ impl Source {
             } => {
                 // Not zero: shapes without elements were refused.
                 for picture in bytes.chunks(height * width * channels) {
+                    waiter.check()?;
                     let row = preparer.pixels(height, width, channels, picture);
                     rows.extend(row.map_err(|error| {
                         Refusal::Malformed(format!("input `{INPUT}`: {error}"))
@@ -122,11 +125,24 @@ impl Source {
                 }
             }
             Self::Encoded(files) => {
+                let mut pixels = 0;
                 for (index, file) in files.iter().enumerate() {
-                    let row = preparer.request(file).map_err(|error| {
+                    waiter.check()?;
+                    let broken = |error| {
                         Refusal::Malformed(format!("input `{INPUT}`: row {index}: {error}"))
-                    })?;
-                    rows.extend(row);
+                    };
+                    let image = decode(file).map_err(broken)?;
+                    // Small files may hold large images: the body's bound is none for the work.
+                    pixels += image.height * image.width;
+                    if pixels > MOST_PIXELS {
+                        return Err(Refusal::TooLarge {
+                            what: "pixels in all files",
+                            limit: MOST_PIXELS,
+                        });
+                    }
+                    let (height, width) = (image.height, image.width);
+                    let row = preparer.pixels(height, width, image.channels, &image.pixels);
+                    rows.extend(row.map_err(broken)?);
                 }
             }
         }
@@ -425,6 +441,12 @@ fn split(mut bytes: Bytes, count: usize) -> Result<Vec<Bytes>, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    };
+
+    use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
     use proptest::prelude::*;
 
     use super::*;
@@ -435,12 +457,67 @@ mod tests {
         bytes: 1 << 20,
     };
 
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn png(side: u32) -> Bytes {
+        let mut file = Vec::new();
+        let pixels = vec![0; (side * side) as usize];
+        PngEncoder::new(&mut file)
+            .write_image(&pixels, side, side, ExtendedColorType::L8)
+            .unwrap();
+        file.into()
+    }
+
+    #[test]
+    fn rows_that_nobody_waits_for_are_not_prepared() {
+        let version = testing::version(1);
+        let pixels = || Source::Pixels {
+            height: 1,
+            width: 1,
+            channels: 1,
+            bytes: Bytes::from_static(&[0; 4]),
+        };
+        let files = || Source::Encoded(vec![png(1); 4]);
+        let check = |waiter: &Waiter, is_prepared: bool| {
+            for source in [pixels(), files()] {
+                match source.prepare(&version, waiter) {
+                    Ok(rows) => assert!(is_prepared && rows.len() == 4 * testing::ROW),
+                    Err(refusal) => {
+                        assert!(!is_prepared && matches!(refusal, Refusal::Overdue));
+                    }
+                }
+            }
+        };
+        let request = Arc::new(());
+        let waiter = Waiter::of(&request, Instant::now() + LONG);
+        check(&waiter, true);
+        drop(request);
+        check(&waiter, false);
+        let request = Arc::new(());
+        check(&Waiter::of(&request, Instant::now()), false);
+    }
+
+    #[test]
+    fn files_have_a_bound_on_all_their_pixels() {
+        let version = testing::version(1);
+        let request = Arc::new(());
+        let waiter = Waiter::of(&request, Instant::now() + LONG);
+        // Four are as many as one may have.
+        let file = png(2896);
+        let prepare = |count| Source::Encoded(vec![file.clone(); count]).prepare(&version, &waiter);
+        assert_eq!(prepare(4).unwrap().len(), 4 * testing::ROW);
+        let refusal = prepare(5).unwrap_err();
+        assert!(matches!(refusal, Refusal::TooLarge { .. }), "{refusal}");
+    }
+
     /// Reads and prepares; whatever the body, that must end with rows of numbers or with a refusal.
     fn check(body: Vec<u8>, json_bytes: Option<usize>) {
         let version = testing::version(1);
+        let request = Arc::new(());
+        let waiter = Waiter::of(&request, Instant::now() + LONG);
         let question = Question::read(&body.into(), json_bytes, &version, LIMITS);
         if let Ok(Question { count, source, .. }) = question
-            && let Ok(rows) = source.prepare(&version)
+            && let Ok(rows) = source.prepare(&version, &waiter)
         {
             assert_eq!(rows.len(), count * testing::ROW);
             assert!(rows.iter().all(|number| number.is_finite()));

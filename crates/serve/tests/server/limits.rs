@@ -138,6 +138,16 @@ fn a_request_whose_time_is_up_is_not_answered() {
         assert_eq!(client.post(INFER, question(1)).status, expected, "{header}");
     };
     check("0", 504);
+    // The body's time is part of it.
+    let mut late = running.admin().with_header("X-Request-Timeout-Ms", "100");
+    late.send_head("POST", INFER, &[("Content-Length", "100")]);
+    late.send(b"{");
+    let reply = late.reply();
+    assert_eq!(
+        (reply.status, reply.header("connection")),
+        (504, Some("close"))
+    );
+    assert!(late.try_reply().is_none());
     check("20000", 200);
     check("18446744073709551615", 200);
     check("-1", 400);

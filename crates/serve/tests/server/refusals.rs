@@ -422,10 +422,27 @@ fn a_refusal_is_read_even_by_a_caller_who_sends_on() {
         (reply.status, reply.header("connection")),
         (413, Some("close"))
     );
+    let gzip = ("Content-Encoding", "gzip");
+    let reply = running.admin().ask("POST", INFER, &[gzip], &body);
+    assert_eq!(
+        (reply.status, reply.header("connection")),
+        (415, Some("close"))
+    );
+    let tight = Running::start_with(|options| options.limits.all_bodies_bytes = 10_000);
+    let reply = tight.admin().post(INFER, &body);
+    assert_eq!(
+        (reply.status, reply.header("connection")),
+        (503, Some("close"))
+    );
     // A small body is passed over, and the connection stays.
     let mut client = running.admin();
     for _ in 0..3 {
         let reply = client.post("/v2/models/none/infer", [b' '; 10_000]);
         assert_eq!((reply.status, reply.header("connection")), (404, None));
+        let reply = client.ask("POST", INFER, &[gzip], b"{}");
+        assert_eq!((reply.status, reply.header("connection")), (415, None));
+        let rows = json!({"inputs": [{"name": "image", "datatype": "FP32", "shape": [5000, ROW]}]});
+        let reply = client.post(INFER, rows.to_string());
+        assert_eq!((reply.status, reply.header("connection")), (413, None));
     }
 }
