@@ -141,7 +141,7 @@ pub(crate) struct Train {
     #[arg(required_unless_present = "resume")]
     pub(crate) recipe: Option<PathBuf>,
     /// Change a field of the recipe, such as train.epochs=3; may be repeated
-    #[arg(long, value_name = "FIELD=VALUE", conflicts_with = "resume")]
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = setting, conflicts_with = "resume")]
     pub(crate) set: Vec<String>,
     /// Folder of the run, which must not exist [default: runs/NAME-NUMBER]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
@@ -158,6 +158,14 @@ pub(crate) struct Train {
     pub(crate) identity: IdentityArgs,
     #[command(flatten)]
     pub(crate) sealing: SealingArgs,
+}
+
+/// The form only; what the field is and what it takes, the recipe knows.
+fn setting(text: &str) -> Result<String, String> {
+    if text.contains('=') {
+        return Ok(text.to_owned());
+    }
+    Err("expected FIELD=VALUE, such as train.epochs=3".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -234,12 +242,17 @@ pub(crate) struct Serve {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Models {
     /// List models, versions and aliases.
+    #[command(after_help = "Example:  strata models list")]
     List(StoreArgs),
     /// Show what a version is made of.
+    #[command(after_help = "Example:  strata models show mnist-mlp")]
     Show(ModelArgs),
     /// Check the signature and every digest of a version.
+    #[command(after_help = "Example:  strata models verify mnist-mlp:stable")]
     Verify(ModelArgs),
-    /// Name a version: strata models alias mnist-mlp@3 stable
+    /// Name a version.
+    #[command(after_help = "Examples:\n  strata models alias mnist-mlp@3 stable\n  \
+                            strata models alias mnist-mlp stable --remove")]
     Alias {
         /// NAME@VERSION; with --remove, NAME
         model: Selector,
@@ -252,6 +265,7 @@ pub(crate) enum Models {
         store: StoreArgs,
     },
     /// Remove a version.
+    #[command(after_help = "Example:  strata models remove mnist-mlp@2")]
     Remove {
         /// NAME@VERSION
         model: Selector,
@@ -259,6 +273,7 @@ pub(crate) enum Models {
         store: StoreArgs,
     },
     /// Package a finished run.
+    #[command(after_help = "Example:  strata models add runs/mnist-mlp-1")]
     Add {
         /// Folder of the run
         run: PathBuf,
@@ -274,6 +289,10 @@ pub(crate) enum Models {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
     /// Make a key. It is shown once and stored hashed.
+    #[command(
+        after_help = "Example:  strata keys create --name alice --allow infer,explain \
+                                   --models mnist-mlp --expires 30d"
+    )]
     Create {
         /// Whose it is
         #[arg(long)]
@@ -283,7 +302,7 @@ pub(crate) enum Keys {
         allow: Vec<Action>,
         /// Names of models, or all
         #[arg(long, value_name = "MODELS", value_delimiter = ',', required = true)]
-        models: Vec<String>,
+        models: Vec<Name>,
         /// How long it counts, such as 12h, 30d or 1y; or never
         #[arg(long, value_name = "TIME", default_value = "90d", value_parser = expiry)]
         expires: Expiry,
@@ -291,8 +310,10 @@ pub(crate) enum Keys {
         store: StoreArgs,
     },
     /// List keys. Secrets are not stored, so none are shown.
+    #[command(after_help = "Example:  strata keys list")]
     List(StoreArgs),
     /// Take a key back. A running server notices within a second.
+    #[command(after_help = "Example:  strata keys revoke 0123456789abcdef")]
     Revoke {
         /// The key's identifier, as `strata keys list` shows it, or the key
         id: String,
@@ -322,33 +343,39 @@ fn expiry(text: &str) -> Result<Expiry, String> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Identity {
     /// Make an age key that opens packages and a P-256 key that signs them.
+    #[command(after_help = "Example:  strata identity init")]
     Init(IdentityArgs),
     /// Show the public keys.
+    #[command(after_help = "Example:  strata identity show")]
     Show(IdentityArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Recipe {
     /// Check a recipe and show the network that it describes.
+    #[command(after_help = "Example:  strata recipe check recipes/mnist-mlp.toml")]
     Check {
         /// The recipe, a TOML file
         file: PathBuf,
         /// Change a field, as in `strata train`
-        #[arg(long, value_name = "FIELD=VALUE")]
+        #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
         set: Vec<String>,
     },
     /// Print the JSON Schema of recipes.
+    #[command(after_help = "Example:  strata recipe schema")]
     Schema,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Data {
     /// Download a set of the catalogue into the user's cache, if it is not on this machine.
+    #[command(after_help = "Example:  strata data fetch mnist")]
     Fetch {
         /// mnist or fashion-mnist
         source: String,
     },
     /// Count and average the rows of a set.
+    #[command(after_help = "Example:  strata data inspect digits")]
     Inspect {
         /// mnist, fashion-mnist, digits or a folder with IDX files
         source: String,

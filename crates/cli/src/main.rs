@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod heat_map;
+mod input;
 mod output;
 mod packaging;
 mod places;
@@ -32,6 +33,10 @@ fn main() -> ExitCode {
             ExitCode::from(130)
         }
         Err(error) => {
+            // Wrong usage ends as it does when clap finds it.
+            if let Some(usage) = error.downcast_ref::<clap::Error>() {
+                usage.exit();
+            }
             output::tell(&format!("error: {}", message(&error)));
             ExitCode::FAILURE
         }

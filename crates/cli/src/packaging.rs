@@ -87,15 +87,13 @@ fn card(run: &Run, trained: &Trained) -> String {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        card.push_str(&format!("- `{}`: {}", level.name, words(&level.layers)));
-        if let Some(head) = &level.head {
-            card.push_str(&format!(
-                "; head for `{}`: {}",
-                head.task,
-                words(&head.layers)
-            ));
-        }
-        card.push('\n');
+        let body = (!level.layers.is_empty()).then(|| words(&level.layers));
+        let head = level
+            .head
+            .as_ref()
+            .map(|head| format!("head for `{}`: {}", head.task, words(&head.layers)));
+        let parts: Vec<String> = body.into_iter().chain(head).collect();
+        card.push_str(&format!("- `{}`: {}\n", level.name, parts.join("; ")));
     }
     card.push_str(&format!(
         "\n## Origin\n\nLearned {} with seed {} in {:.1} s ({}), weights of epoch {}. Data:\n\n",

@@ -253,34 +253,6 @@ impl Network {
     }
 }
 
-impl std::fmt::Display for Network {
-    /// A table of the levels, their shapes and numbers of weights.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (level, shapes) in self.specs.iter().zip(&self.shapes) {
-            let words =
-                |layers: &[Layer]| layers.iter().map(Layer::word).collect::<Vec<_>>().join(" ");
-            write!(
-                f,
-                "{}: {:?} -> {:?}  {}",
-                level.name,
-                shapes.input,
-                shapes.output,
-                words(&level.layers)
-            )?;
-            if let (Some(head), Some(output)) = (&level.head, &shapes.head) {
-                write!(
-                    f,
-                    "  head {} -> {output:?}  {}",
-                    head.task,
-                    words(&head.layers)
-                )?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
-    }
-}
-
 /// A dense layer takes the ReLU above it into its own operation.
 fn forward(layers: &[LayerModule], mut x: Tensor<2>) -> Tensor<2> {
     let mut layers = layers.iter().peekable();

@@ -194,13 +194,33 @@ pub enum PackageError {
         /// The key file.
         path: PathBuf,
     },
-    /// Others than its owner may use a key or change the folder that it lies in.
+    /// Only a part of an identity lies there.
+    #[error(
+        "{}: missing, so this is half an identity: restore the file or move the folder away",
+        .path.display()
+    )]
+    HalfIdentity {
+        /// The key file that is missing.
+        path: PathBuf,
+    },
+    /// Others than its owner may replace a key or the folder that it lies in.
+    #[error(
+        "{}: others may change it (mode {mode:04o}): run `chmod go-w {}`",
+        .path.display(), .path.display()
+    )]
+    KeyWritable {
+        /// The key file or folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Others than its owner may use a key.
     #[error(
         "{}: open to others (mode {mode:04o}): run `chmod {wanted:o} {}`",
         .path.display(), .path.display()
     )]
     KeyPermissions {
-        /// The key file or folder.
+        /// The key file.
         path: PathBuf,
         /// Its mode.
         mode: u32,
@@ -215,6 +235,27 @@ pub enum PackageError {
         /// What is wrong; never a part of the key.
         problem: &'static str,
     },
+}
+
+impl PackageError {
+    /// The error with the path that a file below `from` was to get below `to`.
+    pub(crate) fn moved(self, from: &Path, to: &Path) -> Self {
+        match self {
+            Self::Io {
+                action,
+                path,
+                source,
+            } => Self::Io {
+                action,
+                path: match path.strip_prefix(from) {
+                    Ok(rest) => to.join(rest),
+                    Err(_) => path,
+                },
+                source,
+            },
+            other => other,
+        }
+    }
 }
 
 /// For `map_err`: names the file and what was tried.

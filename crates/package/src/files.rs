@@ -18,8 +18,8 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
 
 /// All bytes of a plain file, read once; a file with more than `limit` bytes is refused.
 pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, PackageError> {
-    let file = File::open(path).map_err(io_error("read", path))?;
-    read_open_file(file, path, limit)
+    read_if_there(path, limit)?
+        .ok_or_else(|| io_error("read", path)(io::ErrorKind::NotFound.into()))
 }
 
 /// [`read_bounded`] for a file that is open already.
@@ -50,8 +50,25 @@ pub(crate) fn read_open_file(file: File, path: &Path, limit: u64) -> Result<Vec<
 
 /// Like [`read_bounded`], but a file that is not there is `None`.
 pub(crate) fn read_if_there(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, PackageError> {
-    match File::open(path) {
-        Ok(file) => read_open_file(file, path, limit).map(Some),
+    open_if_there(path)?
+        .map(|file| read_open_file(file, path, limit))
+        .transpose()
+}
+
+/// Opens a plain file for reading; one that is not there is `None`.
+///
+/// What it is is asked before it is opened, because opening a pipe waits for its other end, and again by
+/// [`read_open_file`], because it may have been replaced meanwhile.
+pub(crate) fn open_if_there(path: &Path) -> Result<Option<File>, PackageError> {
+    let open = || {
+        let is_file = fs::metadata(path)?.is_file();
+        is_file.then(|| File::open(path)).transpose()
+    };
+    match open() {
+        Ok(None) => Err(PackageError::Irregular {
+            path: path.to_owned(),
+        }),
+        Ok(file) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_error("read", path)(error)),
     }
@@ -114,7 +131,11 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), PackageError> {
 
 /// [`sync_folder`] of the folder that holds `path`.
 pub(crate) fn sync_parent(path: &Path) -> Result<(), PackageError> {
-    path.parent().map_or(Ok(()), sync_folder)
+    match path.parent() {
+        None => Ok(()),
+        Some(here) if here.as_os_str().is_empty() => sync_folder(Path::new(".")),
+        Some(parent) => sync_folder(parent),
+    }
 }
 
 /// Removes a file or folder with all that is in it; nothing there is fine. Links are removed, not followed.
@@ -174,6 +195,21 @@ mod tests {
                 .is_none()
         );
         assert!(write_new(&path, b"again").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        if !made.is_ok_and(|status| status.success()) {
+            println!("skipped: no mkfifo");
+            return;
+        }
+        for read in [read_bounded(&path, 4).map(Some), read_if_there(&path, 4)] {
+            assert!(matches!(read, Err(PackageError::Irregular { .. })));
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Who one is to packages: a key that opens them and a key that signs them.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
 
 use crate::{
     access::{Access, Opener},
-    error::PackageError,
+    error::{PackageError, io_error},
     files, key_files,
     key_source::{Source, default_folder, key_error},
     keys::{AgeKey, KeyError, Recipient, Signer, Verifier},
@@ -26,6 +27,8 @@ pub(crate) const AGE_KEY: &str = "age.key";
 pub(crate) const AGE_PUBLIC: &str = "age.pub";
 pub(crate) const SIGNING_KEY: &str = "signing.key";
 pub(crate) const SIGNING_PUBLIC: &str = "signing.pub";
+/// All files of an identity.
+pub(crate) const FILES: [&str; 4] = [AGE_KEY, SIGNING_KEY, AGE_PUBLIC, SIGNING_PUBLIC];
 
 /// A key that opens packages and a key that signs them.
 ///
@@ -43,31 +46,56 @@ impl Identity {
         Self { age_key, signer }
     }
 
-    /// Makes an identity and writes it to `folder`, which is made if it is missing.
+    /// Makes an identity and writes it to `folder`.
+    ///
+    /// A folder that is missing is made, and is there with all keys or not at all, also after a crash.
     ///
     /// # Errors
     /// The folder holds an identity already, others may write to it, or the disk refuses.
     pub fn init(folder: &Path) -> Result<Self, PackageError> {
-        key_files::make_private_folder(folder)?;
-        for name in [AGE_KEY, SIGNING_KEY, AGE_PUBLIC, SIGNING_PUBLIC] {
-            let path = folder.join(name);
-            if fs::symlink_metadata(&path).is_ok() {
-                return Err(PackageError::KeyExists { path });
-            }
-        }
         let key_error = |error: KeyError| key_error(folder.join(SIGNING_KEY).display(), error);
         let identity = Self {
             age_key: AgeKey::generate(),
             signer: Signer::generate().map_err(key_error)?,
         };
-        let created = crate::now();
-        let age_public = format!("{}\n", identity.recipient());
         let signing_key = identity.signer.to_pem().map_err(key_error)?;
-        let verifier = identity.verifier();
+        if fs::symlink_metadata(folder).is_ok() {
+            key_files::refuse_if_others_may_write(fs::metadata(folder), folder)?;
+            for path in FILES.map(|name| folder.join(name)) {
+                if fs::symlink_metadata(&path).is_ok() {
+                    return Err(PackageError::KeyExists { path });
+                }
+            }
+            identity.write(folder, &signing_key)?;
+            return Ok(identity);
+        }
+        key_files::make_parents(folder)?;
+        let mut name = OsString::from(".");
+        name.push(folder.file_name().unwrap_or_default());
+        name.push(format!(".{}", std::process::id()));
+        let temporary = folder.with_file_name(name);
+        key_files::make_private_folder(&temporary)?;
+        let written = identity
+            .write(&temporary, &signing_key)
+            .and_then(|()| fs::rename(&temporary, folder).map_err(io_error("make", folder)));
+        if let Err(error) = written {
+            // The first error is the one to tell, and of the folder that was asked for.
+            let _ = files::remove_all(&temporary);
+            return Err(error.moved(&temporary, folder));
+        }
+        files::sync_parent(folder)?;
+        Ok(identity)
+    }
+
+    /// Writes the files of a new identity to a folder that has none of them.
+    fn write(&self, folder: &Path, signing_key: &str) -> Result<(), PackageError> {
+        let created = crate::now();
+        let age_public = format!("{}\n", self.recipient());
+        let verifier = self.verifier();
         let mut written = Vec::new();
         for (name, text, mode) in [
-            (AGE_KEY, identity.age_key.to_file(&created).as_str(), 0o600),
-            (SIGNING_KEY, signing_key.as_str(), 0o600),
+            (AGE_KEY, self.age_key.to_file(&created).as_str(), 0o600),
+            (SIGNING_KEY, signing_key, 0o600),
             (AGE_PUBLIC, age_public.as_str(), 0o644),
             (SIGNING_PUBLIC, verifier.to_pem(), 0o644),
         ] {
@@ -80,8 +108,7 @@ impl Identity {
                 return Err(error);
             }
         }
-        files::sync_folder(folder)?;
-        Ok(identity)
+        files::sync_folder(folder)
     }
 
     /// Reads an identity from its folder.

@@ -1,41 +1,60 @@
 //! Files and folders that hold keys: who may read and write them.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use crate::error::{PackageError, io_error};
 
-/// Makes a folder that is its owner's alone; one that is there already must not be writable for others.
-#[cfg(unix)]
+/// Makes a folder that is its owner's alone, in one that is there.
 pub(crate) fn make_private_folder(folder: &Path) -> Result<(), PackageError> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(io_error("make", folder))?;
-    let mode = fs::metadata(folder)
-        .map_err(io_error("read", folder))?
-        .permissions()
-        .mode()
-        & 0o7777;
-    // Whoever may write to the folder could put keys of their own there.
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(io_error("make", folder))
+}
+
+/// Makes the folders that lead to `path`, which are their owner's alone.
+pub(crate) fn make_parents(path: &Path) -> Result<(), PackageError> {
+    let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    else {
+        return Ok(());
+    };
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(parent).map_err(io_error("make", parent))
+}
+
+/// Refuses a key file or folder that others may write to: they could put keys of their own there.
+#[cfg(unix)]
+pub(crate) fn refuse_if_others_may_write(
+    metadata: io::Result<Metadata>,
+    path: &Path,
+) -> Result<(), PackageError> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = metadata.map_err(io_error("read", path))?;
+    let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o022 != 0 {
-        return Err(PackageError::KeyPermissions {
-            path: folder.to_owned(),
+        return Err(PackageError::KeyWritable {
+            path: path.to_owned(),
             mode,
-            wanted: 0o700,
         });
     }
     Ok(())
 }
 
 #[cfg(not(unix))]
-pub(crate) fn make_private_folder(folder: &Path) -> Result<(), PackageError> {
-    fs::create_dir_all(folder).map_err(io_error("make", folder))
+pub(crate) fn refuse_if_others_may_write(
+    metadata: io::Result<Metadata>,
+    path: &Path,
+) -> Result<(), PackageError> {
+    metadata.map(drop).map_err(io_error("read", path))
 }
 
 /// Refuses a secret key that others may use.

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
@@ -12,11 +12,11 @@ use zeroize::Zeroizing;
 
 use crate::{
     access::{Access, Opener},
-    error::{PackageError, io_error},
+    error::PackageError,
     files,
     identity::{
-        AGE_KEY, AGE_KEY_VARIABLE, FOLDER_VARIABLE, Identity, PASSPHRASE_VARIABLE, SIGNING_KEY,
-        SIGNING_KEY_VARIABLE, SIGNING_PUBLIC,
+        AGE_KEY, AGE_KEY_VARIABLE, FILES, FOLDER_VARIABLE, Identity, PASSPHRASE_VARIABLE,
+        SIGNING_KEY, SIGNING_KEY_VARIABLE, SIGNING_PUBLIC,
     },
     key_files,
     keys::{AgeKey, KeyError, Signer, Verifier},
@@ -45,12 +45,16 @@ impl Source<'_> {
 
     /// The text of a key that must be there.
     fn require(&self, variable: &str, file: &str) -> Result<KeyText, PackageError> {
-        match self.secret(variable, file)? {
-            Some(found) => Ok(found),
-            None => Err(PackageError::NoIdentity {
-                path: self.path(file)?,
-            }),
+        if let Some(found) = self.secret(variable, file)? {
+            return Ok(found);
         }
+        let path = self.path(file)?;
+        let rest = FILES.map(|name| path.with_file_name(name));
+        Err(if rest.iter().any(|path| path.exists()) {
+            PackageError::HalfIdentity { path }
+        } else {
+            PackageError::NoIdentity { path }
+        })
     }
 
     pub(crate) fn identity(&self) -> Result<Identity, PackageError> {
@@ -128,7 +132,7 @@ impl Source<'_> {
 
     fn secret_file(&self, name: &str) -> Result<Option<KeyText>, PackageError> {
         let path = self.path(name)?;
-        let Some(file) = open_if_there(&path)? else {
+        let Some(file) = open_key(&path)? else {
             return Ok(None);
         };
         key_files::refuse_if_open_to_others(&file, &path)?;
@@ -137,9 +141,11 @@ impl Source<'_> {
 
     fn public(&self, name: &str) -> Result<Option<KeyText>, PackageError> {
         let path = self.path(name)?;
-        open_if_there(&path)?
-            .map(|file| read_text(file, &path))
-            .transpose()
+        let Some(file) = open_key(&path)? else {
+            return Ok(None);
+        };
+        key_files::refuse_if_others_may_write(file.metadata(), &path)?;
+        read_text(file, &path).map(Some)
     }
 }
 
@@ -168,12 +174,17 @@ pub(crate) fn default_folder(
     Ok(folders.config_dir().join("strata").join("identity"))
 }
 
-fn open_if_there(path: &Path) -> Result<Option<File>, PackageError> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io_error("read", path)(error)),
+/// Opens a key file if it is there, in a folder that nobody else can put one into.
+fn open_key(path: &Path) -> Result<Option<File>, PackageError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    match fs::metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        metadata => key_files::refuse_if_others_may_write(metadata, folder)?,
     }
+    files::open_if_there(path)
 }
 
 fn read_text(file: File, path: &Path) -> Result<KeyText, PackageError> {
@@ -187,8 +198,6 @@ fn read_text(file: File, path: &Path) -> Result<KeyText, PackageError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use age::secrecy::ExposeSecret;
 
     use super::*;
@@ -281,7 +290,7 @@ mod tests {
             let error = source.identity().unwrap_err().to_string();
             assert!(
                 error.ends_with(
-                    "signing.key: missing: make an identity with `strata identity init`"
+                    "signing.key: missing, so this is half an identity: restore the file or move the folder away"
                 ),
                 "{error}"
             );
@@ -289,6 +298,31 @@ mod tests {
         with_variables(&folder.path().join("none"), &[], |source| {
             let access = source.access().unwrap();
             assert!(access.verifier.is_none() && access.opener.key.is_none());
+            let error = source.identity().unwrap_err().to_string();
+            assert!(error.ends_with("`strata identity init`"), "{error}");
         });
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_others_may_change_is_no_identity() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity");
+        Identity::init(&path).unwrap();
+        let set_mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for (file, mode, usual) in [(SIGNING_PUBLIC, 0o664, 0o644), ("", 0o770, 0o700)] {
+            let changed = path.join(file);
+            set_mode(&changed, mode);
+            with_variables(&path, &[], |source| {
+                let error = source.access().unwrap_err().to_string();
+                assert!(error.contains("others may change it"), "{error}");
+                assert!(error.contains("run `chmod go-w "), "{error}");
+            });
+            set_mode(&changed, usual);
+        }
+        with_variables(&path, &[], |source| assert!(source.access().is_ok()));
     }
 }

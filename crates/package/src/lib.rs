@@ -25,7 +25,8 @@
 //!   name.
 //! - A version is there as a whole or not at all, also after a crash or on a full disk, and is never
 //!   changed.
-//! - Plain weights of a sealed version never touch the disk.
+//! - The store never holds plain weights of a sealed version. Where they were learned is another matter: a
+//!   run folder holds them in the open.
 //!
 //! Aliases are not signed: whoever may write to the store decides which of its signed versions
 //! `name:stable` means.

@@ -217,6 +217,6 @@ fn secret_keys_are_for_their_owner_only() {
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
     assert!(matches!(
         Identity::init(&shared),
-        Err(PackageError::KeyPermissions { wanted: 0o700, .. })
+        Err(PackageError::KeyWritable { mode: 0o777, .. })
     ));
 }

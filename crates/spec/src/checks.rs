@@ -1,15 +1,19 @@
 //! What must hold between the parts of a recipe, beyond their form.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
-    Clip, DataSpec, Layer, Level, LevelShapes, Optimizer, Preparation, RateSchedule, Task, Train,
+    Clip, DataSpec, Layer, Level, Optimizer, Preparation, RateSchedule, Task, Train,
     error::{list, nearest},
     level_shapes,
 };
 
-/// Weights in one level; more would not fit a file that a service could hold.
-const MOST_PARAMETERS: usize = 1 << 34;
+/// Weights of a network, and so of each level: as `f32` with the header of their file they fit the 16 GiB that a package
+/// takes for one level.
+const MOST_PARAMETERS: usize = (1 << 32) - (1 << 20);
+
+/// Levels of a network, layers of a level with its head, tasks of a network.
+const MOST_PARTS: usize = 1024;
 
 /// The field, and what is wrong with it.
 pub(crate) type Problem = (String, String);
@@ -35,7 +39,10 @@ pub(crate) fn check_data(data: &DataSpec) -> Result<(), Problem> {
     if let Some(validation) = &data.validation {
         let fraction = validation.fraction;
         if !(fraction > 0.0 && fraction <= 0.5) {
-            let text = format!("expected more than 0 and at most 0.5, found {fraction}");
+            let text = format!(
+                "expected more than 0 and at most 0.5, found {}",
+                number(fraction)
+            );
             return Err(problem("data.validation.fraction", text));
         }
     }
@@ -83,10 +90,11 @@ pub(crate) fn check_levels(
     if tasks.is_empty() {
         return Err(problem("tasks", "expected at least one task".to_owned()));
     }
-    let mut names = HashSet::new();
+    check_count("tasks", "tasks", tasks.len())?;
+    let mut tasks_by_name = HashMap::new();
     for (index, task) in tasks.iter().enumerate() {
         let field = format!("tasks[{index}]");
-        if !names.insert(&task.name) {
+        if tasks_by_name.insert(&task.name, task).is_some() {
             return Err((
                 format!("{field}.name"),
                 format!("`{}` is taken by another task", task.name),
@@ -113,10 +121,13 @@ pub(crate) fn check_levels(
     let Some(last) = levels.len().checked_sub(1) else {
         return Err(problem("levels", "expected at least one level".to_owned()));
     };
+    check_count("levels", "levels", levels.len())?;
     let mut names = HashSet::new();
     for (index, level) in levels.iter().enumerate() {
         let field = format!("levels[{index}]");
         let name = &level.name;
+        let head = level.head.as_ref().map_or(0, |head| head.layers.len());
+        check_count(&field, "layers", level.layers.len() + head)?;
         if !names.insert(name) {
             return Err((
                 format!("{field}.name"),
@@ -156,13 +167,17 @@ pub(crate) fn check_levels(
 
     let shapes = level_shapes(&preparation.output_shape(), levels)
         .map_err(|(place, level, error)| (place, format!("level `{level}`: {error}")))?;
+    let mut total = 0_usize;
     for (index, (level, shape)) in levels.iter().zip(&shapes).enumerate() {
-        check_size(index, level, shape)?;
+        let own = level.parameters(shape);
+        let field = format!("levels[{index}]");
+        check_parameters(&field, &format!("level `{}` has", level.name), own)?;
+        total = total.saturating_add(own);
         let (Some(head), Some(output)) = (&level.head, &shape.head) else {
             continue;
         };
         let field = format!("levels[{index}].head");
-        let Some(task) = tasks.iter().find(|task| task.name == head.task) else {
+        let Some(task) = tasks_by_name.get(&head.task) else {
             let known: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
             let found = format!(
                 "expected the name of a task ({}), found `{}`",
@@ -185,31 +200,7 @@ pub(crate) fn check_levels(
             ));
         }
     }
-    Ok(())
-}
-
-fn check_size(index: usize, level: &Level, shapes: &LevelShapes) -> Result<(), Problem> {
-    let count = |layers: &[Layer], mut shape: Vec<usize>| {
-        let mut total = 0_usize;
-        for layer in layers {
-            total = total.saturating_add(layer.parameters(&shape));
-            shape = layer.output_shape(&shape).unwrap_or_default();
-        }
-        total
-    };
-    let head = level
-        .head
-        .as_ref()
-        .map_or(0, |head| count(&head.layers, shapes.output.clone()));
-    let total = count(&level.layers, shapes.input.clone()).saturating_add(head);
-    if total > MOST_PARAMETERS {
-        let text = format!(
-            "level `{}` has {total} weights; at most {MOST_PARAMETERS} fit",
-            level.name
-        );
-        return Err((format!("levels[{index}]"), text));
-    }
-    Ok(())
+    check_parameters("levels", "they have", total)
 }
 
 pub(crate) fn check_train(train: &Train, has_validation: bool) -> Result<(), Problem> {
@@ -217,15 +208,22 @@ pub(crate) fn check_train(train: &Train, has_validation: bool) -> Result<(), Pro
     check_range("train.batch", train.batch, 1, 1 << 20)?;
     let within = |field: &str, value: f64, low: f64, high: f64| {
         if value.is_finite() && value >= low && value <= high {
-            Ok(())
-        } else {
-            Err(problem(
-                field,
-                format!("expected a number from {low} to {high}, found {value}"),
-            ))
+            return Ok(());
         }
+        let (low, high, found) = (number(low), number(high), number(value));
+        let text = format!("expected a number from {low} to {high}, found {found}");
+        Err(problem(field, text))
     };
-    let rate = |field: &str, value: f64| within(field, value, f64::MIN_POSITIVE, 1e6);
+    let rate = |field: &str, value: f64| {
+        if value > 0.0 && value <= 1e6 {
+            return Ok(());
+        }
+        let found = number(value);
+        let text = format!("expected a number of more than 0 and at most 1000000, found {found}");
+        Err(problem(field, text))
+    };
+    // Smaller ones are zero as `f32`, or nearly so: then a weight without a gradient becomes 0 / 0.
+    let epsilon = |field: &str, value: f64| within(field, value, 1e-30, 1e6);
     within("train.warm_up", train.warm_up, 0.0, 0.9)?;
     match &train.optimizer {
         Optimizer::Sgd(sgd) => {
@@ -248,13 +246,13 @@ pub(crate) fn check_train(train: &Train, has_validation: bool) -> Result<(), Pro
             rate("train.optimizer.adam.learning_rate", adam.learning_rate)?;
             within("train.optimizer.adam.beta1", adam.beta1, 0.0, 0.999_999)?;
             within("train.optimizer.adam.beta2", adam.beta2, 0.0, 0.999_999_9)?;
-            rate("train.optimizer.adam.epsilon", adam.epsilon)?;
+            epsilon("train.optimizer.adam.epsilon", adam.epsilon)?;
         }
         Optimizer::AdamW(adamw) => {
             rate("train.optimizer.adamw.learning_rate", adamw.learning_rate)?;
             within("train.optimizer.adamw.beta1", adamw.beta1, 0.0, 0.999_999)?;
             within("train.optimizer.adamw.beta2", adamw.beta2, 0.0, 0.999_999_9)?;
-            rate("train.optimizer.adamw.epsilon", adamw.epsilon)?;
+            epsilon("train.optimizer.adamw.epsilon", adamw.epsilon)?;
             within(
                 "train.optimizer.adamw.weight_decay",
                 adamw.weight_decay,
@@ -304,6 +302,32 @@ pub(crate) fn check_train(train: &Train, has_validation: bool) -> Result<(), Pro
     }
     Ok(())
 }
+
+fn check_parameters(field: &str, who: &str, count: usize) -> Result<(), Problem> {
+    if count <= MOST_PARAMETERS {
+        return Ok(());
+    }
+    let text = format!("{who} {count} weights; at most {MOST_PARAMETERS} fit");
+    Err(problem(field, text))
+}
+
+fn check_count(field: &str, what: &str, count: usize) -> Result<(), Problem> {
+    if count <= MOST_PARTS {
+        return Ok(());
+    }
+    let text = format!("expected at most {MOST_PARTS} {what}, found {count}");
+    Err(problem(field, text))
+}
+
+/// A number as short as can be: not with the hundreds of digits that very large and small ones have.
+fn number(value: f64) -> String {
+    if value == 0.0 || (1e-9..1e16).contains(&value.abs()) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
+}
+
 fn check_range(field: &str, value: usize, low: usize, high: usize) -> Result<(), Problem> {
     if (low..=high).contains(&value) {
         return Ok(());

@@ -38,6 +38,47 @@ pub struct LevelShapes {
     pub head: Option<Vec<usize>>,
 }
 
+impl Level {
+    /// Number of weights of body and head, given the level's shapes.
+    pub fn parameters(&self, shapes: &LevelShapes) -> usize {
+        let count = |layers: &[Layer], input: &[usize]| {
+            let mut shape = input.to_vec();
+            let mut total = 0_usize;
+            for layer in layers {
+                total = total.saturating_add(layer.parameters(&shape));
+                shape = layer.output_shape(&shape).unwrap_or_default();
+            }
+            total
+        };
+        let head = self
+            .head
+            .as_ref()
+            .map_or(0, |head| count(&head.layers, &shapes.output));
+        count(&self.layers, &shapes.input).saturating_add(head)
+    }
+
+    /// Its layers in one line for people, with the shapes of one row: `digits: [784] -> [128]  dense relu`.
+    pub fn summary(&self, shapes: &LevelShapes) -> String {
+        let words = |layers: &[Layer]| {
+            let words: Vec<&str> = layers.iter().map(Layer::word).collect();
+            words.join(" ")
+        };
+        let mut line = format!("{}: {:?} -> {:?}", self.name, shapes.input, shapes.output);
+        if !self.layers.is_empty() {
+            line.push_str("  ");
+            line.push_str(&words(&self.layers));
+        }
+        if let (Some(head), Some(output)) = (&self.head, &shapes.head) {
+            line.push_str(&format!(
+                "  head {} -> {output:?}  {}",
+                head.task,
+                words(&head.layers)
+            ));
+        }
+        line
+    }
+}
+
 /// Shapes through a stack of levels that takes rows of shape `input`.
 ///
 /// # Errors

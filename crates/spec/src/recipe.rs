@@ -31,11 +31,11 @@ pub struct Recipe {
     pub data: DataSpec,
     /// How an input becomes a row.
     pub preparation: Preparation,
-    /// What is predicted, at least one.
-    #[schemars(length(min = 1))]
+    /// What is predicted, 1 to 1,024 tasks.
+    #[schemars(length(min = 1, max = 1024))]
     pub tasks: Vec<Task>,
-    /// The network, from the lowest level to the top one, at least one.
-    #[schemars(length(min = 1))]
+    /// The network, from the lowest level to the top one, 1 to 1,024 levels.
+    #[schemars(length(min = 1, max = 1024))]
     pub levels: Vec<Level>,
     /// How it learns.
     pub train: Train,
@@ -186,6 +186,67 @@ mod tests {
     }
 
     #[test]
+    fn weights_are_counted_and_have_an_end() {
+        let recipe = Recipe::parse(MNIST, "r.toml", &[]).unwrap();
+        let shapes = crate::level_shapes(&recipe.input_shape(), &recipe.levels).unwrap();
+        let counts: Vec<usize> = recipe
+            .levels
+            .iter()
+            .zip(&shapes)
+            .map(|(level, shapes)| level.parameters(shapes))
+            .collect();
+        assert_eq!(counts, [784 * 128 + 128, 128 * 10 + 10]);
+        assert_eq!(
+            recipe.levels[0].summary(&shapes[0]),
+            "hidden: [1, 28, 28] -> [128]  flatten dense relu"
+        );
+        assert_eq!(
+            recipe.levels[1].summary(&shapes[1]),
+            "digits: [128] -> [128]  head digit -> [10]  dense"
+        );
+
+        // One level that is too large, then two that are so only together.
+        let from = "{ dense = { units = 128 } }";
+        check_error(
+            from,
+            "{ dense = { units = 1048576 } }, { dense = { units = 4096 } }",
+            "r.toml:24: levels[0]: level `hidden` has 5118103552 weights; at most 4293918720 fit",
+        );
+        let two = "{ dense = { units = 1048576 } }, { dense = { units = 2048 } }]\n\
+                   [[levels]]\nname = \"more\"\nlayers = [{ dense = { units = 1048576 } }";
+        let error = Recipe::parse(&MNIST.replacen(from, two, 1), "r.toml", &[]).unwrap_err();
+        assert_eq!(
+            (error.field.as_str(), error.problem.as_str()),
+            (
+                "levels",
+                "they have 5129635850 weights; at most 4293918720 fit"
+            )
+        );
+    }
+
+    #[test]
+    fn a_network_has_a_bounded_number_of_parts() {
+        let field = |recipe: &str| {
+            Recipe::parse(recipe, "r.toml", &[])
+                .unwrap_err()
+                .to_string()
+        };
+        let level = |index| format!("[[levels]]\nname = \"l{index}\"\nlayers = [\"relu\"]\n");
+        let levels: String = (0..1024).map(level).collect();
+        let (before, after) = MNIST.split_at(MNIST.find("[train]").unwrap());
+        assert!(
+            field(&format!("{before}\n{levels}\n{after}"))
+                .ends_with("levels: expected at most 1024 levels, found 1026")
+        );
+        let layers = format!("\"flatten\"{}", ", \"relu\"".repeat(1023));
+        let found = field(&MNIST.replacen("\"flatten\"", &layers, 1));
+        assert!(
+            found.ends_with("levels[0]: expected at most 1024 layers, found 1026"),
+            "{found}"
+        );
+    }
+
+    #[test]
     fn overrides_change_one_field_and_are_named_when_wrong() {
         let parse = |setting: &str| Recipe::parse(MNIST, "r.toml", &[setting.to_owned()]);
         assert_eq!(parse("train.epochs=3").unwrap().train.epochs, 3);
@@ -208,6 +269,20 @@ mod tests {
         assert_eq!(
             error("epochs"),
             "--set epochs: expected FIELD=VALUE, such as train.epochs=3"
+        );
+        assert_eq!(
+            error(&format!("{}=1", ["a"; 100_000].join("."))),
+            "--set: expected a field of at most 32 parts, found 100000"
+        );
+        assert_eq!(
+            error("train.optimizer.adam.learning_rate=0"),
+            "--set train.optimizer.adam.learning_rate=0: train.optimizer.adam.learning_rate: expected a number of more \
+             than 0 and at most 1000000, found 0"
+        );
+        assert_eq!(
+            error("train.optimizer.adam.epsilon=1e-300"),
+            "--set train.optimizer.adam.epsilon=1e-300: train.optimizer.adam.epsilon: expected a number from 1e-30 to \
+             1000000, found 1e-300"
         );
         assert_eq!(
             error("levels[7].name=x"),

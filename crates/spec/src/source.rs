@@ -8,6 +8,10 @@ use crate::{
     error::{list, nearest},
 };
 
+/// Parts of a field in an override. Recipes have a handful, and each part is a table in a table, whose depth the stack
+/// bounds.
+const MOST_PARTS: usize = 32;
+
 /// A recipe's text as a tree, with what is needed to say where something stands.
 pub(crate) struct Source<'a> {
     text: &'a str,
@@ -69,6 +73,14 @@ impl<'a> Source<'a> {
         let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
 
         let path = parts(field);
+        if path.len() > MOST_PARTS {
+            let found = path.len();
+            let text = format!("expected a field of at most {MOST_PARTS} parts, found {found}");
+            return Err(RecipeError {
+                origin: "--set".to_owned(),
+                ..fail("", text)
+            });
+        }
         set_at(&mut self.tree, &path, value).map_err(|problem| fail(field, problem))?;
         self.overrides.push((path, origin));
         Ok(())

@@ -1,6 +1,6 @@
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde_json::json;
-use strata_serve::{Key, KeyModels, KeyStore, NewKey};
+use strata_serve::{Key, KeyModels, KeyStore, KeysError, NewKey};
 use strata_spec::Name;
 
 use crate::{
@@ -21,10 +21,13 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
             let new = NewKey {
                 name,
                 actions: allow,
-                models: key_models(&models)?,
+                models: key_models(models),
                 expires: expires.0,
             };
-            let created = key_store(store)?.create(new)?;
+            let folder = store_folder(store.store)?;
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+            let created = KeyStore::beside(&folder).create(new)?;
             let value = json!({ "key": created.token.as_str(), "id": created.key.id, "expires": created.key.expires });
             output.result(&value, || created.token.to_string())?;
             output.note("this is the only time that the key is shown; only its hash is stored");
@@ -37,7 +40,13 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
             output.result(&values, lines)
         }
         Command::Revoke { id, store } => {
-            let key = key_store(store)?.revoke(identifier(&id))?;
+            let id = identifier(&id)?;
+            let keys = key_store(store)?;
+            // Without a key there need not even be a folder for them.
+            if keys.list()?.is_empty() {
+                return Err(KeysError::Unknown(id.to_owned()).into());
+            }
+            let key = keys.revoke(id)?;
             output.result(&value(&key), || {
                 format!("revoked {} ({})", key.id, key.name)
             })
@@ -46,27 +55,31 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
 }
 
 fn key_store(store: StoreArgs) -> anyhow::Result<KeyStore> {
-    let folder = store_folder(store.store)?;
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(KeyStore::beside(&folder))
+    Ok(KeyStore::beside(&store_folder(store.store)?))
 }
 
-fn key_models(models: &[String]) -> anyhow::Result<KeyModels> {
-    if models == ["all"] {
-        return Ok(KeyModels::All);
+fn key_models(models: Vec<Name>) -> KeyModels {
+    match models.as_slice() {
+        [name] if name.as_str() == "all" => KeyModels::All,
+        _ => KeyModels::Listed(models),
     }
-    let names: Result<Vec<Name>, _> = models.iter().map(|name| name.parse()).collect();
-    Ok(KeyModels::Listed(names.context("--models")?))
 }
 
-/// The identifier of a key, or of `strata_<id>_<secret>`: whoever finds a key in the wrong place has all of it. Nothing
-/// but the identifier goes on from here, since an error repeats it.
-fn identifier(text: &str) -> &str {
-    let whole = text
-        .strip_prefix("strata_")
-        .and_then(|rest| rest.split_once('_'));
-    whole.map_or(text, |(id, _)| id)
+/// The identifier of a key, or of `strata_<id>_<secret>`, also as it stands in a header: whoever finds a key in the wrong
+/// place has all of it. Nothing but an identifier goes on from here, since an error repeats it; what is none may be a
+/// secret, so this error does not.
+fn identifier(text: &str) -> anyhow::Result<&str> {
+    let text = text.trim();
+    let id = match text.rsplit_once("strata_") {
+        Some((_, key)) => key.split_once('_').map_or(key, |(id, _)| id),
+        None => text,
+    };
+    let is_id = id.len() == 16 && id.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    ensure!(
+        is_id,
+        "that is no identifier: expected its 16 digits, as `strata keys list` shows them, or the whole key"
+    );
+    Ok(id)
 }
 
 /// All of a key that may be shown: not its hash.
@@ -94,4 +107,34 @@ fn line(key: &Key) -> String {
         (None, None) => "never expires".to_owned(),
     };
     format!("{}  {}  {actions}  {models}  {end}", key.id, key.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::identifier;
+
+    #[test]
+    fn only_an_identifier_goes_on_from_what_may_be_a_secret() {
+        let secret = "5".repeat(64);
+        let id = "0123456789abcdef";
+        for text in [
+            id.to_owned(),
+            format!(" {id}\n"),
+            format!("strata_{id}_{secret}"),
+            format!("Authorization: Bearer strata_{id}_{secret}"),
+            format!("strata_{id}"),
+        ] {
+            assert_eq!(identifier(&text).unwrap(), id, "{text}");
+        }
+        for text in [
+            secret.clone(),
+            format!("{id}_{secret}"),
+            format!("strata_{secret}"),
+            format!("Bearer {id} {secret}"),
+            String::new(),
+        ] {
+            let error = identifier(&text).unwrap_err().to_string();
+            assert!(error.starts_with("that is no identifier: ") && !error.contains("555"));
+        }
+    }
 }

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use anyhow::bail;
+use clap::{CommandFactory, error::ErrorKind};
 use serde_json::json;
 use strata_package::{Identity, Pick, Selector, Store, VerifiedVersion};
 use strata_spec::Manifest;
@@ -8,7 +9,7 @@ use strata_train::Run;
 
 use super::opened::access;
 use crate::{
-    args::{ModelArgs, Models as Command},
+    args::{Cli, ModelArgs, Models as Command},
     output::Output,
     packaging,
     places::store_folder,
@@ -26,17 +27,23 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
             let version = checked(args, true)?;
             let manifest = &version.manifest;
             let value = json!({ "name": manifest.name, "version": manifest.version, "digest": version.digest,
-                                "signed": version.signed, "verified": true, "opened": version.opened });
+                                "signed": version.signed, "verified": version.signed, "opened": version.opened });
             output.result(&value, || {
-                let but = if version.opened {
-                    ""
-                } else {
-                    "\nthere is no key to open its weights with, so only what is stored was checked"
-                };
-                format!(
-                    "{}@{} is whole: {}{but}",
+                let mut text = format!(
+                    "{}@{} is whole: {}",
                     manifest.name, manifest.version, version.digest
-                )
+                );
+                if !version.signed {
+                    text.push_str(
+                        "\nno signature was checked, so anyone may have made it as it is",
+                    );
+                }
+                if !version.opened {
+                    text.push_str(
+                        "\nthere is no key to open its weights with, so only what is stored was checked",
+                    );
+                }
+                text
             })
         }
         Command::Alias {
@@ -45,13 +52,20 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
             remove,
             store,
         } => {
-            let store = Store::open(&store_folder(store.store)?)?;
             if remove {
+                if model.pick != Pick::Highest {
+                    let text = format!(
+                        "`{model}` is more than a name: expected `strata models alias NAME ALIAS --remove`"
+                    );
+                    return Err(usage(text));
+                }
+                let store = Store::open(&store_folder(store.store)?)?;
                 store.remove_alias(&model.name, &alias)?;
                 let value = json!({ "name": model.name, "alias": alias, "version": null });
                 return output.result(&value, || format!("{}:{alias} is no more", model.name));
             }
             let version = exact(&model, "strata models alias NAME@VERSION ALIAS")?;
+            let store = Store::open(&store_folder(store.store)?)?;
             store.set_alias(&model.name, &alias, version)?;
             let value = json!({ "name": model.name, "alias": alias, "version": version });
             output.result(&value, || {
@@ -99,11 +113,20 @@ pub(super) fn added(manifest: &Manifest, store: &Path, output: Output) -> anyhow
     })
 }
 
-fn exact(model: &Selector, usage: &str) -> anyhow::Result<u64> {
+fn exact(model: &Selector, expected: &str) -> anyhow::Result<u64> {
     match &model.pick {
         Pick::Version(version) => Ok(*version),
-        _ => bail!("`{model}` names no single version: expected `{usage}`"),
+        _ => Err(usage(format!(
+            "`{model}` names no single version: expected `{expected}`"
+        ))),
     }
+}
+
+/// Wrong usage that depends on several arguments, told as clap tells of each.
+fn usage(text: String) -> anyhow::Error {
+    Cli::command()
+        .error(ErrorKind::ValueValidation, text)
+        .into()
 }
 
 fn checked(args: ModelArgs, weights_too: bool) -> anyhow::Result<VerifiedVersion> {
@@ -156,15 +179,24 @@ fn describe(version: &VerifiedVersion) -> String {
     for level in &manifest.levels {
         let blob = &level.blob;
         let seal = if blob.sealed { "sealed" } else { "not sealed" };
+        let head = level
+            .head_output
+            .as_ref()
+            .map_or(String::new(), |head| format!(", head -> {:?}", head.shape));
         text.push_str(&format!(
-            "level      {}: {:?} -> {:?}, {} bytes {seal}, {}\n",
+            "level      {}: {:?} -> {:?}{head}, {} bytes {seal}, {}\n",
             level.architecture.name, level.input.shape, level.output.shape, blob.bytes, blob.plain
         ));
     }
     for (name, value) in &manifest.metrics {
         text.push_str(&format!("metric     {name} = {value:.4}\n"));
     }
-    for data in &manifest.lineage.data {
+    let lineage = &manifest.lineage;
+    text.push_str(&format!(
+        "recipe     {}\nseed       {}\ncode       {}\n",
+        lineage.recipe, lineage.seed, lineage.code
+    ));
+    for data in &lineage.data {
         text.push_str(&format!("data       {} {}\n", data.name, data.digest));
     }
     text.push('\n');

@@ -46,19 +46,9 @@ impl Opened {
 
 /// What may be opened with the identity that was named, or the user's own.
 pub(super) fn access(args: &AccessArgs) -> anyhow::Result<Access> {
-    let found = Access::find(args.identity.identity.as_deref());
-    let found = match found {
-        // Without any key, what needs none can still be read if that was allowed.
-        Err(_)
-            if args.allow_unsigned && args.allow_unsealed && args.identity.identity.is_none() =>
-        {
-            Access::default()
-        }
-        found => found?,
-    };
     Ok(Access {
         allow_unsigned: args.allow_unsigned,
         allow_unsealed: args.allow_unsealed,
-        ..found
+        ..Access::find(args.identity.identity.as_deref())?
     })
 }

@@ -1,7 +1,4 @@
-use std::{
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
@@ -9,7 +6,11 @@ use serde_json::json;
 use strata_nn::{Scratch, softmax};
 
 use super::opened::Opened;
-use crate::{args::Predict, output::Output};
+use crate::{
+    args::Predict,
+    input::{read_file, read_to_end},
+    output::Output,
+};
 
 /// The largest input that is read; an image or a table of rows beyond it is a mistake.
 const LARGEST_INPUT: u64 = 256 << 20;
@@ -61,15 +62,9 @@ fn rows(input: &Path, opened: &Opened) -> anyhow::Result<Vec<(String, Vec<f32>)>
             prepared(input, opened)?,
         )]);
     }
-    let mut text = String::new();
-    std::io::stdin()
-        .take(LARGEST_INPUT + 1)
-        .read_to_string(&mut text)
+    let text = read_to_end(std::io::stdin(), LARGEST_INPUT)
+        .and_then(|bytes| Ok(String::from_utf8(bytes)?))
         .context("cannot read the standard input")?;
-    ensure!(
-        text.len() as u64 <= LARGEST_INPUT,
-        "the standard input is larger than {LARGEST_INPUT} bytes"
-    );
     let rows = serde_json::from_str(&text)
         .context("the standard input: expected a JSON list of rows of numbers")?;
     let rows = match rows {
@@ -98,15 +93,7 @@ fn rows(input: &Path, opened: &Opened) -> anyhow::Result<Vec<(String, Vec<f32>)>
 
 /// The row of an image file.
 pub(super) fn prepared(file: &Path, opened: &Opened) -> anyhow::Result<Vec<f32>> {
-    let read = || -> anyhow::Result<Vec<u8>> {
-        let size = std::fs::metadata(file)?.len();
-        ensure!(
-            size <= LARGEST_INPUT,
-            "{size} bytes are more than the {LARGEST_INPUT} that are read"
-        );
-        Ok(std::fs::read(file)?)
-    };
-    let bytes = read().with_context(|| format!("cannot read {}", PathBuf::from(file).display()))?;
+    let bytes = read_file(file, LARGEST_INPUT)?;
     opened
         .preparer
         .request(&bytes)

@@ -36,11 +36,18 @@ const RECIPE_NAME: &str = "mnist-mlp.toml";
 struct Folder {
     root: PathBuf,
     /// Removed at the end.
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
 }
 
 pub(super) fn run(args: Quickstart, output: Output) -> anyhow::Result<()> {
     let folder = Folder::new(&args)?;
+    // Before the training, so that nobody learns only after it that the keys are of no use.
+    let identity_folder = folder.root.join("identity");
+    let identity = if identity_folder.join("age.key").exists() {
+        Identity::load(&identity_folder)?
+    } else {
+        Identity::init(&identity_folder)?
+    };
     let (recipe, data) = recipe_and_data()?;
     let mut run = Run::create(
         &new_run_folder(&folder.root.join("runs"), "quickstart"),
@@ -57,12 +64,6 @@ pub(super) fn run(args: Quickstart, output: Output) -> anyhow::Result<()> {
         duration(trained.seconds)
     ));
 
-    let identity_folder = folder.root.join("identity");
-    let identity = if identity_folder.exists() {
-        Identity::load(&identity_folder)?
-    } else {
-        Identity::init(&identity_folder)?
-    };
     let store = Store::create_if_missing(&folder.root.join("store"))?;
     let manifest = packaging::package(&run, &trained, &store, &identity, Sealing::Own)?;
     output.note(&format!(
@@ -105,33 +106,44 @@ pub(super) fn run(args: Quickstart, output: Output) -> anyhow::Result<()> {
         run.recipe(),
     )?;
 
-    let paths = json!({
+    // Nobody can look into a folder that will be gone.
+    let paths = folder.temporary.is_none().then(|| json!({
         "folder": folder.root, "store": store.path(), "run": run.folder(), "report": run.report(),
         "identity": identity_folder, "keys": keys.path(), "explanation": folder.root.join("explanation.png"),
-    });
+    }));
     let value = json!({
         "data": source, "metrics": trained.test.named("test"), "model": manifest.name,
         "version": manifest.version, "address": format!("http://{address}"), "predicted": asked.label,
         "expected": digit.label, "completeness_error": asked.completeness_error, "files": paths,
     });
-    let root = folder.root.display();
     output.result(&value, || {
-        format!(
+        let text = format!(
             "test accuracy  {:.4} on {} ({})\n\
              self-test      the server takes digit.png for a {} (it is a {}); completeness error of the \
              explanation {:.1e}\n\
-             address        http://{address}\n\
-             files          {root}\n\
-             report         {}\n\
-             explanation    {root}/explanation.png\n\
-             ask it         curl -H @{root}/headers -d @{root}/request.json http://{address}/v2/models/{}/infer",
+             address        http://{address}",
             trained.test.accuracy,
             source,
             duration(trained.seconds),
             asked.label,
             digit.label,
             asked.completeness_error,
+        );
+        if folder.temporary.is_some() {
+            return format!(
+                "{text}\nfiles          removed with their temporary folder; --folder DIR keeps them"
+            );
+        }
+        let root = folder.root.display();
+        format!(
+            "{text}\n\
+             files          {root}\n\
+             report         {}\n\
+             explanation    {root}/explanation.png\n\
+             ask it         curl -H {} -d {} http://{address}/v2/models/{}/infer",
             run.report().display(),
+            shell_word(&format!("@{root}/headers")),
+            shell_word(&format!("@{root}/request.json")),
             manifest.name,
         )
     })?;
@@ -141,9 +153,10 @@ pub(super) fn run(args: Quickstart, output: Output) -> anyhow::Result<()> {
     } else {
         output.note("serving until Ctrl-C");
     }
-    runtime
-        .block_on(serving)
-        .context("the server's task failed")??;
+    let served = runtime.block_on(serving);
+    // The server has waited for as long as it may; nothing that still computes is waited for again.
+    runtime.shutdown_background();
+    served.context("the server's task failed")??;
     Ok(())
 }
 
@@ -159,10 +172,7 @@ impl Folder {
         };
         fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
         let root = std::path::absolute(&root)?;
-        Ok(Self {
-            root,
-            _temporary: temporary,
-        })
+        Ok(Self { root, temporary })
     }
 }
 
@@ -247,6 +257,8 @@ fn self_test(
 
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(Duration::from_secs(30)))
+        // The environment may name one, for every address.
+        .proxy(None)
         .build()
         .into();
     let ask = |route: &str| -> anyhow::Result<Value> {
@@ -299,6 +311,16 @@ fn self_test(
     })
 }
 
+/// A text as one word of a shell's command line.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "@/._-+,:=".contains(c);
+    if text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// Writes a file that only its owner may read.
 fn write_secret(file: &Path, content: &str) -> anyhow::Result<()> {
     let folder = file.parent().context("a file in a folder")?;
@@ -306,4 +328,16 @@ fn write_secret(file: &Path, content: &str) -> anyhow::Result<()> {
     std::io::Write::write_all(&mut temporary, content.as_bytes())?;
     temporary.persist(file)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell_word;
+
+    #[test]
+    fn a_word_with_blanks_or_quotes_is_quoted() {
+        assert_eq!(shell_word("@/a/b-1.png"), "@/a/b-1.png");
+        assert_eq!(shell_word("@/a b/$c"), "'@/a b/$c'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+    }
 }

@@ -17,11 +17,15 @@ use strata_train::{Outcome, Run, TrainError, Trained, check_available, train};
 use crate::{
     Stopped,
     args::Train,
+    input::read_file,
     output::Output,
     packaging,
     places::{new_run_folder, store_folder},
     progress::{DownloadBar, TrainingBar, duration},
 };
+
+/// A page or two are usual.
+const LARGEST_RECIPE: u64 = 1 << 20;
 
 pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
     let began = Instant::now();
@@ -112,8 +116,8 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
 }
 
 pub(super) fn read_recipe(file: &Path, overrides: &[String]) -> anyhow::Result<Recipe> {
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = String::from_utf8(read_file(file, LARGEST_RECIPE)?)
+        .with_context(|| format!("{}: not text", file.display()))?;
     Ok(Recipe::parse(
         &text,
         &file.display().to_string(),
@@ -155,7 +159,7 @@ pub(super) fn learn(
     ctrlc::set_handler(move || {
         // Asked twice: whoever asks does not want to wait for a checkpoint.
         if asked.swap(true, Ordering::SeqCst) {
-            std::process::exit(1);
+            std::process::exit(130);
         }
     })
     .context("cannot listen for Ctrl-C")?;

@@ -41,13 +41,14 @@ fn keys_are_made_for_actions_models_and_a_time_that_exist() {
     for time in ["soon", "30", "0d", "", "99999999y", "1d ago"] {
         fails(create("infer", "tiny", time), &["--expires"]);
     }
-    place.check_fails(&create("infer", "", "1d"), &["--models"]);
-    place.check_fails(&create("infer", "../tiny", "1d"), &["--models", "../tiny"]);
+    fails(create("infer", "", "1d"), &["--models"]);
+    fails(create("infer", "../tiny", "1d"), &["--models", "../tiny"]);
     place.check_fails(
         &["keys", "revoke", "0123456789abcdef"],
         &["no key `0123456789abcdef`"],
     );
     assert_eq!(place.answer(&["keys", "list"]), json!([]));
+    assert!(!place.store().exists());
 }
 
 #[test]

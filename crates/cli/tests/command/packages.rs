@@ -141,7 +141,7 @@ fn only_the_identity_that_made_a_package_opens_it() {
     check_opens(&place, &[]);
     place.check_fails(
         &["train", "recipe.toml"],
-        &["signing.key", "strata identity init"],
+        &["signing.key", "half an identity"],
     );
     place.check_fails(
         &["identity", "init"],
@@ -209,13 +209,25 @@ fn what_the_store_does_not_have_is_named() {
         &["models", "alias", "tiny", "stable", "--remove"],
         &["no alias `stable`"],
     );
-    place.check_fails(
-        &["models", "alias", "tiny", "stable"],
-        &["names no single version"],
-    );
     place.check_fails(&["models", "remove", "tiny@7"], &["no version 7"]);
     place.check_fails(
         &["models", "list", "--store", "none"],
         &["none: not a model store"],
+    );
+}
+
+#[test]
+fn what_was_not_signed_is_not_called_verified() {
+    let place = Place::with_model();
+    let signature = "models/tiny/versions/1/model.sig";
+    fs::remove_file(place.store().join(signature)).unwrap();
+    place.check_fails(&["models", "verify", "tiny"], &["unsigned"]);
+    let args = ["models", "verify", "tiny", "--allow-unsigned"];
+    let text = place.run(&args).success().out;
+    assert!(text.contains("\nno signature was checked"), "{text}");
+    let answer = place.answer(&args);
+    assert_eq!(
+        (&answer["verified"], &answer["signed"]),
+        (&false.into(), &false.into())
     );
 }

@@ -43,6 +43,8 @@ fn a_quickstart_leaves_what_it_says_and_can_be_repeated() {
         "--address",
         "127.0.0.1:0",
     ]);
+    // A proxy, which would not reach this machine, is for other addresses.
+    command.env("ALL_PROXY", "http://127.0.0.1:9");
     let server = Server::of(&mut command, "address        ");
     let headers = fs::read_to_string(place.path("first/headers")).unwrap();
     let key = headers

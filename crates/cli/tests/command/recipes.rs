@@ -66,9 +66,11 @@ fn overrides_are_checked_like_the_file() {
     let fails = |setting: &str, words: &[&str]| {
         place.check_fails(&["train", "recipe.toml", "--set", setting], words)
     };
-    fails(
-        "train.epochs",
-        &["--set train.epochs: expected FIELD=VALUE"],
+    let without_value = place.run(&["recipe", "check", "recipe.toml", "--set", "train.epochs"]);
+    assert_eq!(without_value.code, Some(2), "{without_value:?}");
+    assert!(
+        without_value.err.contains("expected FIELD=VALUE"),
+        "{without_value:?}"
     );
     fails(
         "train.epochs=0",

@@ -53,6 +53,16 @@ fn wrong_usage_ends_with_2_and_says_what_is_right() {
     check_usage(&place, &["keys", "create", "--name", "a"], &["--allow"]);
     check_usage(&place, &["models"], &["Usage: strata models"]);
     check_usage(&place, &["completions", "tcl"], &["bash"]);
+    for (args, expected) in [
+        (&["alias", "tiny", "stable"][..], "alias NAME@VERSION ALIAS"),
+        (
+            &["alias", "tiny@1", "stable", "--remove"],
+            "alias NAME ALIAS --remove",
+        ),
+        (&["remove", "tiny"], "remove NAME@VERSION"),
+    ] {
+        check_usage(&place, &[&["models"], args].concat(), &[expected]);
+    }
 }
 
 #[test]
@@ -79,6 +89,28 @@ fn help_has_an_example_for_every_command() {
             own.contains("Example") && own.contains(&format!("strata {command}")),
             "{own}"
         );
+    }
+    for words in [
+        "models list",
+        "models show",
+        "models verify",
+        "models alias",
+        "models remove",
+        "models add",
+        "keys create",
+        "keys list",
+        "keys revoke",
+        "identity init",
+        "identity show",
+        "recipe check",
+        "recipe schema",
+        "data fetch",
+        "data inspect",
+    ] {
+        let args: Vec<&str> = words.split(' ').chain(["--help"]).collect();
+        let own = place.run(&args).success().out;
+        let example = format!("strata {words}");
+        assert!(own.matches(&example).count() >= 2, "{own}");
     }
     let version = place.run(&["--version"]).success().out;
     assert_eq!(version, format!("strata {}\n", env!("CARGO_PKG_VERSION")));
