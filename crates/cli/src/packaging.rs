@@ -2,7 +2,7 @@
 
 use strata_nn::LevelWeights;
 use strata_package::{Identity, NewLevel, NewVersion, PackageError, Sealing, Store};
-use strata_spec::{Lineage, Manifest, Precision, level_shapes};
+use strata_spec::{Lineage, Manifest, level_shapes};
 use strata_train::{Run, Trained};
 
 /// Packages what a run learned, sealed as asked and signed.
@@ -46,23 +46,10 @@ pub(crate) fn package(
             parent: None,
         },
         metrics,
-        precision: if trained.precision == "bf16" {
-            Precision::Bf16
-        } else {
-            Precision::F32
-        },
+        precision: trained.precision,
         card: card(run, trained),
     };
     store.add(new, identity, sealing)
-}
-
-/// The word for a number format.
-pub(crate) fn word(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Auto => "auto",
-        Precision::F32 => "f32",
-        Precision::Bf16 => "bf16",
-    }
 }
 
 /// A page about the model for people: what it is for, how well it does, and where it comes from.
@@ -100,7 +87,7 @@ fn card(run: &Run, trained: &Trained) -> String {
         recipe.train.strategy.word(),
         recipe.seed,
         trained.seconds,
-        trained.precision,
+        trained.precision.word(),
         trained.best_epoch
     ));
     for data in &trained.data {

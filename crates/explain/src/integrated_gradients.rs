@@ -1,4 +1,4 @@
-use strata_nn::{LevelWeights, Network};
+use strata_nn::{LevelWeights, Network, highest};
 use strata_spec::Level;
 
 use crate::quadrature::gauss_legendre;
@@ -192,14 +192,7 @@ impl Explainer {
 
     /// The class with the highest logit; the first of them if there are several.
     fn predicted(&self, row: &[f32]) -> usize {
-        let logits = self.network.logits(row.to_vec());
-        (1..logits.len()).fold(0, |best, class| {
-            if logits[class] > logits[best] {
-                class
-            } else {
-                best
-            }
-        })
+        highest(&self.network.logits(row.to_vec()))
     }
 
     fn baseline(&self, baseline: Baseline) -> Vec<f32> {

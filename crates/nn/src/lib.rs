@@ -8,12 +8,13 @@ mod network;
 mod optimizer;
 mod plan;
 mod softmax;
+pub mod tensors;
 mod weights;
 
 pub use network::{InputGradient, Network, StepResult};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use plan::{Plan, Scratch};
-pub use softmax::softmax;
+pub use softmax::{highest, softmax};
 pub use strata_kernels::{parallel_for_each, threads};
 pub use weights::{LevelWeights, WeightTensor, WeightsError};
 

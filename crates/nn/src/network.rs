@@ -15,7 +15,7 @@ use strata_spec::{Layer, Level, LevelShapes, level_shapes};
 use crate::{
     LevelWeights, WeightTensor,
     optimizer::Optimizer,
-    weights::{BODY, HEAD, name_of},
+    weights::{BODY, HEAD, dense_layers, name_of},
 };
 
 /// A network that learns: levels, each with a body and, if it has one, a head.
@@ -302,33 +302,17 @@ fn fresh_weights(input: &[usize], levels: &[Level], index: usize, seed: u64) -> 
     random.set_stream(index as u64);
     let mut tensors = BTreeMap::new();
     let level = &levels[index];
-    let mut add = |place: &str, layers: &[Layer], mut shape: Vec<usize>| {
-        for (position, layer) in layers.iter().enumerate() {
-            if let Layer::Dense(dense) = layer {
-                let (inputs, units) = (shape[0], dense.units);
-                let limit = (6.0 / (inputs + units) as f32).sqrt();
-                let values = (0..inputs * units)
-                    .map(|_| limit * (2.0 * unit_interval(&mut random) - 1.0))
-                    .collect();
-                tensors.insert(
-                    name_of(place, position, "weight"),
-                    WeightTensor {
-                        shape: vec![units, inputs],
-                        values,
-                    },
-                );
-                let zeros = WeightTensor {
-                    shape: vec![units],
-                    values: vec![0.0; units],
-                };
-                tensors.insert(name_of(place, position, "bias"), zeros);
-            }
-            shape = layer.output_shape(&shape).expect("checked levels");
-        }
-    };
-    add(BODY, &level.layers, shapes[index].input.clone());
-    if let Some(head) = &level.head {
-        add(HEAD, &head.layers, shapes[index].output.clone());
+    for dense in dense_layers(level, &shapes[index]) {
+        let (inputs, units) = (dense.inputs, dense.units);
+        let name = |tensor| name_of(dense.place, dense.position, tensor);
+        let limit = (6.0 / (inputs + units) as f32).sqrt();
+        let values = (0..inputs * units)
+            .map(|_| limit * (2.0 * unit_interval(&mut random) - 1.0))
+            .collect();
+        let shape = vec![units, inputs];
+        tensors.insert(name("weight"), WeightTensor { shape, values });
+        let (shape, values) = (vec![units], vec![0.0; units]);
+        tensors.insert(name("bias"), WeightTensor { shape, values });
     }
     LevelWeights::unchecked(tensors, level, &shapes[index])
 }

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use strata_spec::{Layer, Level, LevelShapes};
+use strata_spec::{Layer, Level, LevelShapes, level_shapes};
+
+use crate::tensors::{self, TensorsError};
 
 /// The weights of one level by name: `layers.1.weight`, `head.0.bias`, numbered as in the recipe.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +15,12 @@ pub struct WeightTensor {
     pub shape: Vec<usize>,
     /// Its elements; as many as the product of `shape`.
     pub values: Vec<f32>,
+}
+
+impl AsRef<Self> for WeightTensor {
+    fn as_ref(&self) -> &Self {
+        self
+    }
 }
 
 /// Weights that a level cannot take.
@@ -110,53 +117,39 @@ impl LevelWeights {
             level: level.name.to_string(),
             source,
         };
-        let file = SafeTensors::deserialize(bytes).map_err(form)?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in file.iter() {
-            if view.dtype() != Dtype::F32 {
-                let problem = format!(
-                    "tensor `{}`: expected F32, found {:?}",
-                    name.escape_debug(),
-                    view.dtype()
-                );
-                return Err(WeightsError::Content {
-                    level: level.name.to_string(),
-                    problem,
-                });
-            }
-            let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            let values = view.data().chunks_exact(4).map(value).collect();
-            tensors.insert(
-                name.to_owned(),
-                WeightTensor {
-                    shape: view.shape().to_vec(),
-                    values,
-                },
-            );
-        }
+        let (tensors, _) = tensors::read(bytes).map_err(|error| match error {
+            TensorsError::Form(source) => form(source),
+            TensorsError::Type(problem) => WeightsError::Content {
+                level: level.name.to_string(),
+                problem,
+            },
+        })?;
         Self::new(tensors, level, shapes)
+    }
+
+    /// Reads a safetensors file for each of `levels`, which take rows of shape `input`; see [`Self::from_safetensors`].
+    ///
+    /// # Errors
+    /// The first file that is not its level's.
+    ///
+    /// # Panics
+    /// `levels` are not checked ones (see `strata_spec`), or there are more or fewer files.
+    pub fn of_levels<B: AsRef<[u8]>>(
+        files: &[B],
+        input: &[usize],
+        levels: &[Level],
+    ) -> Result<Vec<Self>, WeightsError> {
+        assert_eq!(files.len(), levels.len(), "a file for each level");
+        let shapes = level_shapes(input, levels).expect("checked levels");
+        let read = |((file, level), shapes): ((&B, &Level), &LevelShapes)| {
+            Self::from_safetensors(file.as_ref(), level, shapes)
+        };
+        files.iter().zip(levels).zip(&shapes).map(read).collect()
     }
 
     /// The weights as a safetensors file. Equal weights give equal bytes.
     pub fn to_safetensors(&self) -> Vec<u8> {
-        let bytes: Vec<(&String, &WeightTensor, Vec<u8>)> = self
-            .iter()
-            .map(|(name, tensor)| {
-                (
-                    name,
-                    tensor,
-                    tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-                )
-            })
-            .collect();
-        let views = bytes.iter().map(|(name, tensor, bytes)| {
-            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes);
-            (
-                name,
-                view.expect("as many values as the shape says: checked when made"),
-            )
-        });
-        safetensors::serialize(views, None).expect("names are unique and short")
+        tensors::write(self.iter(), None)
     }
 
     /// The tensors, ordered by name.
@@ -179,26 +172,47 @@ pub(crate) fn name_of(place: &str, position: usize, tensor: &str) -> String {
     format!("{place}.{position}.{tensor}")
 }
 
-/// Name and shape of every tensor of a level.
-fn expected_shapes(level: &Level, shapes: &LevelShapes) -> BTreeMap<String, Vec<usize>> {
-    let mut expected = BTreeMap::new();
-    let mut add = |place: &str, layers: &[Layer], mut shape: Vec<usize>| {
+/// A dense layer of a level, where it stands and what it is between.
+pub(crate) struct DenseAt {
+    pub(crate) place: &'static str,
+    pub(crate) position: usize,
+    pub(crate) inputs: usize,
+    pub(crate) units: usize,
+}
+
+/// The dense layers of a level, those of the body first, in their order.
+pub(crate) fn dense_layers(level: &Level, shapes: &LevelShapes) -> Vec<DenseAt> {
+    let mut found = Vec::new();
+    let mut walk = |place, layers: &[Layer], mut shape: Vec<usize>| {
         for (position, layer) in layers.iter().enumerate() {
             if let Layer::Dense(dense) = layer {
-                expected.insert(
-                    name_of(place, position, "weight"),
-                    vec![dense.units, shape[0]],
-                );
-                expected.insert(name_of(place, position, "bias"), vec![dense.units]);
+                let (inputs, units) = (shape[0], dense.units);
+                found.push(DenseAt {
+                    place,
+                    position,
+                    inputs,
+                    units,
+                });
             }
             shape = layer
                 .output_shape(&shape)
                 .expect("shapes were computed from these layers");
         }
     };
-    add(BODY, &level.layers, shapes.input.clone());
+    walk(BODY, &level.layers, shapes.input.clone());
     if let Some(head) = &level.head {
-        add(HEAD, &head.layers, shapes.output.clone());
+        walk(HEAD, &head.layers, shapes.output.clone());
+    }
+    found
+}
+
+/// Name and shape of every tensor of a level.
+fn expected_shapes(level: &Level, shapes: &LevelShapes) -> BTreeMap<String, Vec<usize>> {
+    let mut expected = BTreeMap::new();
+    for dense in dense_layers(level, shapes) {
+        let name = |tensor| name_of(dense.place, dense.position, tensor);
+        expected.insert(name("weight"), vec![dense.units, dense.inputs]);
+        expected.insert(name("bias"), vec![dense.units]);
     }
     expected
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest, Level, LevelShapes, Name, Precision, Preparation, Strategy, Task, level_shapes,
+    task::final_task,
 };
 
 /// The format of manifests that this program writes and reads.
@@ -177,12 +178,10 @@ impl Manifest {
 
     /// The task of the top level's head: the one that an answer is about if nothing else is asked.
     pub fn final_task(&self) -> &Task {
-        let head = self
-            .levels
-            .last()
-            .and_then(|level| level.architecture.head.as_ref());
-        let named = head.and_then(|head| self.tasks.iter().find(|task| task.name == head.task));
-        named.expect("checked when parsed: the top level has a head and its task exists")
+        final_task(
+            self.levels.iter().map(|level| &level.architecture),
+            &self.tasks,
+        )
     }
 
     fn check(&self) -> Result<(), ManifestError> {

@@ -56,6 +56,13 @@ impl Preparation {
 }
 
 impl ImagePreparation {
+    /// Mean and standard deviation of every channel.
+    pub fn normalisations(&self) -> Vec<(f32, f32)> {
+        (0..self.channels)
+            .map(|channel| self.normalisation(channel))
+            .collect()
+    }
+
     /// Mean and standard deviation of a channel.
     pub fn normalisation(&self, channel: usize) -> (f32, f32) {
         let mean = self.mean.get(channel).copied().unwrap_or(0.0);

@@ -5,6 +5,7 @@ use crate::{
     DataSpec, Level, Name, Preparation, RecipeError, Task, Train,
     checks::{Problem, check_data, check_levels, check_train, problem},
     source::Source,
+    task::final_task,
 };
 
 /// The format of recipes that this program reads.
@@ -67,6 +68,11 @@ impl Recipe {
     /// The JSON Schema of a recipe.
     pub fn schema() -> serde_json::Value {
         schemars::schema_for!(Self).to_value()
+    }
+
+    /// The task of the top level's head.
+    pub fn final_task(&self) -> &Task {
+        final_task(self.levels.iter(), &self.tasks)
     }
 
     /// The shape of one row that enters the network.

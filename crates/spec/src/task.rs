@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Name;
+use crate::{Level, Name};
 
 /// What is predicted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,4 +33,15 @@ impl Classification {
             .cloned()
             .unwrap_or_else(|| class.to_string())
     }
+}
+
+/// The task of the top level's head, among checked levels and tasks.
+pub(crate) fn final_task<'a>(
+    levels: impl DoubleEndedIterator<Item = &'a Level>,
+    tasks: &'a [Task],
+) -> &'a Task {
+    let mut from_top = levels.rev();
+    let head = from_top.next().and_then(|level| level.head.as_ref());
+    let named = head.and_then(|head| tasks.iter().find(|task| task.name == head.task));
+    named.expect("checked when parsed: the top level has a head and its task exists")
 }

@@ -211,6 +211,17 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// The word that a recipe uses for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 impl Optimizer {
     /// Its base learning rate.
     pub fn learning_rate(&self) -> f64 {

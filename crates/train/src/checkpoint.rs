@@ -4,9 +4,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
-use strata_nn::{LevelWeights, OptimizerState, WeightTensor};
+use strata_nn::{LevelWeights, OptimizerState, WeightTensor, tensors};
 use strata_spec::{DataDigest, Digest, Level, LevelShapes};
 
 use crate::{TrainError, files};
@@ -76,15 +75,7 @@ const STATE: &str = "strata.checkpoint";
 impl Checkpoint {
     /// Writes it into `folder` and then removes older ones.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), TrainError> {
-        let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
-        let mut add = |name: String, tensor: &WeightTensor| {
-            let bytes = tensor
-                .values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
-            tensors.insert(name, (tensor.shape.clone(), bytes));
-        };
+        let mut tensors: BTreeMap<String, &WeightTensor> = BTreeMap::new();
         let best = self
             .best
             .iter()
@@ -97,20 +88,16 @@ impl Checkpoint {
             .chain(best)
         {
             for (name, tensor) in level.iter() {
-                add(format!("{part}.{index}.{name}"), tensor);
+                tensors.insert(format!("{part}.{index}.{name}"), tensor);
             }
         }
         for (name, tensor) in &self.optimizer {
-            add(format!("optimizer.{name}"), tensor);
+            tensors.insert(format!("optimizer.{name}"), tensor);
         }
-        let views = tensors.iter().map(|(name, (shape, bytes))| {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
-            (name, view.expect("as many values as the shape says"))
-        });
         let state = serde_json::to_string(&self.state).expect("a state has only string keys");
-        let bytes = safetensors::serialize(views, Some(HashMap::from([(STATE.to_owned(), state)])));
+        let texts = HashMap::from([(STATE.to_owned(), state)]);
         let file = folder.join(format!("{:012}.safetensors", self.state.step));
-        files::write_whole(&file, &bytes.expect("names are unique and short"))?;
+        files::write_whole(&file, &tensors::write(tensors, Some(texts)))?;
         let older = Self::all(folder, "safetensors")?
             .into_iter()
             .filter(|older| *older < file);
@@ -136,34 +123,16 @@ impl Checkpoint {
             problem,
         };
         let bytes = files::read(&file)?;
-        let (_, header) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let state = header
-            .metadata()
-            .as_ref()
-            .and_then(|metadata| metadata.get(STATE));
+        let (tensors, texts) = tensors::read(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let state = texts.get(STATE);
         let state = state.ok_or_else(|| damaged("not a checkpoint".to_owned()))?;
         let state: State =
             serde_json::from_str(state).map_err(|error| damaged(error.to_string()))?;
 
-        let tensors =
-            SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
         let mut parts: BTreeMap<(String, usize), BTreeMap<String, WeightTensor>> = BTreeMap::new();
         let mut optimizer = OptimizerState::new();
-        for (name, view) in tensors.iter() {
-            if view.dtype() != Dtype::F32 {
-                return Err(damaged(format!(
-                    "tensor `{}` is not F32",
-                    name.escape_debug()
-                )));
-            }
-            let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            let values = view.data().chunks_exact(4).map(value).collect();
-            let tensor = WeightTensor {
-                shape: view.shape().to_vec(),
-                values,
-            };
-            let (part, rest) = name.split_once('.').unwrap_or((name, ""));
+        for (name, tensor) in tensors {
+            let (part, rest) = name.split_once('.').unwrap_or((&name, ""));
             if part == "optimizer" {
                 optimizer.insert(rest.to_owned(), tensor);
                 continue;

@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use strata_spec::Precision;
 
 use crate::Metrics;
 
@@ -26,8 +27,8 @@ pub enum EventKind {
         test_rows: usize,
         /// What data it is.
         data: String,
-        /// Number format, `f32` or `bf16`.
-        precision: String,
+        /// Number format; never `auto`.
+        precision: Precision,
         /// Threads of the kernels.
         threads: usize,
         /// All weights of the network.

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use strata_nn::highest;
 
 /// The `k` of top-k accuracy.
 pub const TOP_K: usize = 5;
@@ -117,17 +118,6 @@ impl Metrics {
         }
         named
     }
-}
-
-/// The first of the highest logits: that of a class that is not a number counts as lowest.
-pub(crate) fn highest(row: &[f32]) -> usize {
-    (1..row.len()).fold(0, |best, class| {
-        if row[class] > row[best] || row[best].is_nan() {
-            class
-        } else {
-            best
-        }
-    })
 }
 
 /// How many classes stand before `target` when the highest logit stands first; what is not a number stands last.

@@ -7,7 +7,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use strata_nn::LevelWeights;
-use strata_spec::{DataDigest, Digest, Recipe, level_shapes};
+use strata_spec::{DataDigest, Digest, Precision, Recipe, level_shapes};
 
 use crate::{
     Event, EventKind, Metrics, TrainError, checkpoint::Checkpoint, files, report, trainer::Trained,
@@ -57,7 +57,7 @@ struct ResultFile {
     validation: Option<Metrics>,
     best_epoch: u64,
     seconds: f64,
-    precision: String,
+    precision: Precision,
     data: Vec<DataDigest>,
 }
 
@@ -320,7 +320,7 @@ impl Run {
             validation: trained.validation.clone(),
             best_epoch: trained.best_epoch,
             seconds: trained.seconds,
-            precision: trained.precision.clone(),
+            precision: trained.precision,
             data: trained.data.clone(),
         };
         let result = serde_json::to_vec(&result).expect("a result has only string keys");

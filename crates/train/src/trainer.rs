@@ -1,17 +1,15 @@
 use std::time::{Duration, Instant};
 
 use strata_data::{Dataset, Images, Preparer, permutation, stratified};
-use strata_nn::{LevelWeights, Network, Optimizer, Plan};
+use strata_nn::{LevelWeights, Network, Optimizer, Plan, highest};
 use strata_spec::{
-    Classification, DataDigest, MonitoredMetric, Optimizer as Rule, Precision, Preparation, Recipe,
-    Strategy,
+    DataDigest, MonitoredMetric, Optimizer as Rule, Precision, Preparation, Recipe, Strategy,
 };
 
 use crate::{
     EventKind, Metrics, Run, StopReason, TrainError,
     checkpoint::{Checkpoint, Exact, Partial, State},
     evaluate::{evaluate, predict},
-    metrics::highest,
     rate_factor, report,
 };
 
@@ -45,8 +43,8 @@ pub struct Trained {
     pub best_epoch: u64,
     /// Seconds of learning and evaluation, those before a resume included.
     pub seconds: f64,
-    /// Number format of the training, `f32` or `bf16`.
-    pub precision: String,
+    /// Number format of the training; never `auto`.
+    pub precision: Precision,
     /// What it learned from.
     pub data: Vec<DataDigest>,
 }
@@ -207,7 +205,7 @@ impl<'a> Trainer<'a> {
             validation_rows: self.validation.as_ref().map_or(0, Images::len),
             test_rows: self.test.len(),
             data: source,
-            precision: "f32".to_owned(),
+            precision: Precision::F32,
             threads: strata_nn::threads(),
             parameters: self.network.parameters(),
         })
@@ -266,10 +264,8 @@ impl<'a> Trainer<'a> {
             }
             let epoch = self.state.step / per_epoch;
             let order = permutation(rows, self.recipe.seed, epoch);
-            for (index, indices) in order.chunks(batch).enumerate() {
-                if (index as u64) < self.state.step % per_epoch {
-                    continue;
-                }
+            let done = (self.state.step % per_epoch) as usize;
+            for indices in order.chunks(batch).skip(done) {
                 if stop() {
                     self.checkpoint()?;
                     return Ok(Outcome::Stopped {
@@ -281,7 +277,7 @@ impl<'a> Trainer<'a> {
                     last_checkpoint = Instant::now();
                 }
                 self.step(indices, per_epoch, steps)?;
-                let is_last = index as u64 + 1 == per_epoch;
+                let is_last = self.state.step.is_multiple_of(per_epoch);
                 let partial = self.state.partial.clone();
                 let validation = if is_last {
                     self.end_epoch(epoch + 1)?
@@ -298,9 +294,6 @@ impl<'a> Trainer<'a> {
                     ends_epoch: is_last,
                     validation: validation.as_ref(),
                 });
-                if is_last {
-                    break;
-                }
             }
             if last_checkpoint.elapsed() >= BETWEEN_EPOCH_CHECKPOINTS {
                 self.checkpoint()?;
@@ -423,8 +416,11 @@ impl<'a> Trainer<'a> {
             test: test.clone(),
             seconds,
         })?;
-        let mistakes = report::worst_mistakes(&logits, &self.test, &classification(&self.recipe));
-        let precision = "f32".to_owned();
+        let mistakes = report::worst_mistakes(
+            &logits,
+            &self.test,
+            &self.recipe.final_task().classification,
+        );
         let data = self.state.data.clone();
         let trained = Trained {
             weights,
@@ -432,7 +428,7 @@ impl<'a> Trainer<'a> {
             validation,
             best_epoch,
             seconds,
-            precision,
+            precision: Precision::F32,
             data,
         };
         self.run.finish(&trained, &mistakes)?;
@@ -503,17 +499,4 @@ impl<'a> Trainer<'a> {
             },
         }
     }
-}
-
-/// The classes of the top level's task.
-pub(crate) fn classification(recipe: &Recipe) -> Classification {
-    let head = recipe
-        .levels
-        .last()
-        .and_then(|level| level.head.as_ref())
-        .expect("checked recipe: the top has a head");
-    let task = recipe.tasks.iter().find(|task| task.name == head.task);
-    task.expect("checked recipe: the head's task exists")
-        .classification
-        .clone()
 }

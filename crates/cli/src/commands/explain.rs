@@ -41,13 +41,10 @@ pub(super) fn run(args: Explain, output: Output) -> anyhow::Result<()> {
     };
     let row = prepared(&args.input, &opened)?;
     let Preparation::Image(image) = &manifest.preparation;
-    let normalisation: Vec<(f32, f32)> = (0..image.channels)
-        .map(|channel| image.normalisation(channel))
-        .collect();
     let input = manifest.preparation.output_shape();
     let explainer = Explainer::new(
         &input,
-        &normalisation,
+        &image.normalisations(),
         &manifest.architecture(),
         &opened.weights,
     );

@@ -172,7 +172,7 @@ fn describe(version: &VerifiedVersion) -> String {
         version.digest,
         manifest.created,
         version.signed,
-        packaging::word(manifest.precision),
+        manifest.precision.word(),
         manifest.final_task().name,
         manifest.final_task().classification.classes,
     );

@@ -2,7 +2,7 @@ use anyhow::Context;
 use strata_data::Preparer;
 use strata_nn::{LevelWeights, Plan};
 use strata_package::{Access, Store};
-use strata_spec::{Digest, Manifest, Preparation, level_shapes};
+use strata_spec::{Digest, Manifest, Preparation};
 
 use crate::{
     args::{AccessArgs, ModelArgs},
@@ -26,13 +26,8 @@ impl Opened {
         let manifest = package.manifest;
         let levels = manifest.architecture();
         let input = manifest.preparation.output_shape();
-        let shapes =
-            level_shapes(&input, &levels).expect("a manifest that was read has levels that fit");
-        let mut weights = Vec::new();
-        for ((level, shapes), bytes) in levels.iter().zip(&shapes).zip(&package.weights) {
-            let read = LevelWeights::from_safetensors(bytes, level, shapes);
-            weights.push(read.with_context(|| format!("{}@{}", manifest.name, manifest.version))?);
-        }
+        let weights = LevelWeights::of_levels(&package.weights, &input, &levels)
+            .with_context(|| format!("{}@{}", manifest.name, manifest.version))?;
         let Preparation::Image(setting) = &manifest.preparation;
         Ok(Self {
             plan: Plan::compile(&input, &levels, &weights),

@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde_json::json;
-use strata_nn::{Scratch, softmax};
+use strata_nn::{Scratch, highest, softmax};
 
 use super::opened::Opened;
 use crate::{
@@ -33,13 +33,7 @@ pub(super) fn run(args: Predict, output: Output) -> anyhow::Result<()> {
             let mut probabilities = vec![0.0; opened.plan.output_len()];
             opened.plan.run(&row, &mut probabilities, &mut scratch);
             softmax(&mut probabilities);
-            let mut order: Vec<usize> = (0..probabilities.len()).collect();
-            order.sort_by(|a, b| {
-                probabilities[*b]
-                    .total_cmp(&probabilities[*a])
-                    .then(a.cmp(b))
-            });
-            let class = order[0];
+            let class = highest(&probabilities);
             let label = classification.label(class);
             lines.push(format!(
                 "{name}: {label} ({:.1} %)",

@@ -127,18 +127,8 @@ pub(super) fn read_recipe(file: &Path, overrides: &[String]) -> anyhow::Result<R
 
 /// The data of a recipe, downloaded if need be.
 pub(super) fn load_data(recipe: &Recipe, base: &Path, output: Output) -> anyhow::Result<Dataset> {
-    let head = recipe
-        .levels
-        .last()
-        .and_then(|level| level.head.as_ref())
-        .expect("a checked recipe");
-    let task = recipe
-        .tasks
-        .iter()
-        .find(|task| task.name == head.task)
-        .expect("a checked recipe");
     let mut bar = DownloadBar::new(output);
-    let classes = task.classification.classes;
+    let classes = recipe.final_task().classification.classes;
     Ok(load(
         &recipe.data,
         base,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::question::WantedOutput;
 use crate::runtime::Version;
+use strata_nn::highest;
 
 /// What a model gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,14 +106,6 @@ pub(crate) fn write(
 pub(crate) fn push_json(json: &mut String, value: &(impl Serialize + ?Sized)) {
     // Fails for maps whose keys are no texts; there are none.
     json.push_str(&serde_json::to_string(value).unwrap_or_default());
-}
-
-/// The class with the highest probability; the first of equal ones.
-pub(crate) fn highest(row: &[f32]) -> usize {
-    (0..row.len()).fold(
-        0,
-        |best, class| if row[class] > row[best] { class } else { best },
-    )
 }
 
 struct Labels<'a> {

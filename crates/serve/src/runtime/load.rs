@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use strata_nn::LevelWeights;
 use strata_package::{OpenPackage, Pick, Selector, Store};
-use strata_spec::{Name, level_shapes};
+use strata_spec::Name;
 
 use super::{BatchLimits, Registry, Version};
 use crate::{ServeError, ServeOptions, metrics::Metrics};
@@ -70,17 +70,12 @@ fn start(
         ..
     } = package;
     let levels = manifest.architecture();
-    let shapes = level_shapes(&manifest.preparation.output_shape(), &levels)
-        .expect("a manifest that parsed has levels that fit");
-    let mut parsed = Vec::with_capacity(levels.len());
-    for ((bytes, level), shapes) in weights.iter().zip(&levels).zip(&shapes) {
-        let weights = LevelWeights::from_safetensors(bytes, level, shapes);
-        let wrong = |source| ServeError::Weights {
-            selector: selector.clone(),
-            source,
-        };
-        parsed.push(weights.map_err(wrong)?);
-    }
+    let input = manifest.preparation.output_shape();
+    let parsed = LevelWeights::of_levels(weights, &input, &levels);
+    let parsed = parsed.map_err(|source| ServeError::Weights {
+        selector: selector.clone(),
+        source,
+    })?;
     let limits = BatchLimits {
         queue_rows: options.limits.queue_rows,
         batch_rows: options.limits.batch_rows,

@@ -48,16 +48,13 @@ impl Version {
         let shape = manifest.preparation.output_shape();
         let levels = manifest.architecture();
         let task = &manifest.final_task().classification;
-        let normalisation: Vec<_> = (0..image.channels)
-            .map(|channel| image.normalisation(channel))
-            .collect();
         let (name, number) = (manifest.name.clone(), manifest.version);
         let batches = metrics.batches(name.as_str(), number);
         let level_names: Vec<_> = levels.iter().map(|level| level.name.to_string()).collect();
         Ok(Self {
             origin: Origin::new(&name, number, digest, &level_names),
             batcher: Batcher::start(Plan::compile(&shape, &levels, weights), limits, batches)?,
-            explainer: Explainer::new(&shape, &normalisation, &levels, weights),
+            explainer: Explainer::new(&shape, &image.normalisations(), &levels, weights),
             preparer: Preparer::new(image),
             labels: (0..task.classes).map(|class| task.label(class)).collect(),
             levels: level_names,

@@ -6,11 +6,10 @@ use std::{fmt::Write, io::Cursor};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use strata_data::Images;
+use strata_nn::highest;
 use strata_spec::{Classification, Recipe};
 
-use crate::{
-    Event, EventKind, Metrics, StopReason, TOP_K, metrics::highest, trainer::classification,
-};
+use crate::{Event, EventKind, Metrics, StopReason, TOP_K};
 
 /// Mistakes on the page.
 const MOST_MISTAKES: usize = 24;
@@ -93,7 +92,7 @@ pub(crate) fn page(recipe: &Recipe, events: &[Event], mistakes: &[Mistake]) -> S
          <body><h1>{name}</h1><p>{}</p>\n",
         escape(&recipe.description)
     );
-    let classification = classification(recipe);
+    let classification = &recipe.final_task().classification;
     for event in events {
         if let EventKind::Finished {
             reason,
@@ -108,7 +107,7 @@ pub(crate) fn page(recipe: &Recipe, events: &[Event], mistakes: &[Mistake]) -> S
     add_curves(&mut page, events);
     for event in events {
         if let EventKind::Finished { test, .. } = &event.kind {
-            add_confusion(&mut page, test, &classification);
+            add_confusion(&mut page, test, classification);
         }
     }
     add_mistakes(&mut page, mistakes);
@@ -279,8 +278,9 @@ fn add_timing(page: &mut String, events: &[Event]) {
                 rows = *train_rows;
                 write!(
                     page,
-                    "<p>{parameters} weights, {precision}, {threads} threads. Data: {}: {train_rows} rows to learn \
+                    "<p>{parameters} weights, {}, {threads} threads. Data: {}: {train_rows} rows to learn \
                      from, {validation_rows} for validation, {test_rows} for the test.</p>",
+                    precision.word(),
                     escape(data)
                 )
                 .expect("writing to a string");
