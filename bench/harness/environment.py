@@ -32,10 +32,10 @@ def user_cache():
 
 
 def build():
-    """Builds `strata` and `strata-load` in release mode; their paths by name."""
-    say("building strata and strata-load")
-    command = ["cargo", "build", "--release", "-p", "strata", "-p", "strata-load"]
-    command.append("--message-format=json-render-diagnostics")
+    """Builds `strata`, `strata-engine` and `strata-load` in release mode; their paths by name."""
+    say("building strata, strata-engine and strata-load")
+    command = ["cargo", "build", "--release", "--message-format=json-render-diagnostics"]
+    command += ["-p", "strata", "-p", "strata-bench-engine", "-p", "strata-load"]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
         raise BenchError("the build failed")
@@ -45,7 +45,7 @@ def build():
         for message in messages
         if message["reason"] == "compiler-artifact" and message["executable"]
     }
-    for name in ("strata", "strata-load"):
+    for name in ("strata", "strata-engine", "strata-load"):
         if name not in programs:
             raise BenchError(f"the build made no program named {name}")
     return programs

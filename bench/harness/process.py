@@ -2,13 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 
-from harness.errors import BenchError
+from harness.errors import BenchError, ProgramError
 
 
 @dataclass
@@ -34,8 +36,8 @@ class Finished:
         raise BenchError(f"expected a JSON object on standard output, found {text[-500:]!r}")
 
 
-def run(command, env=None, cwd=None):
-    """Runs `command`; any failure is an error with the end of what it wrote.
+def run(command, env=None, cwd=None, timeout=None):
+    """Runs `command`; any failure is an error with the end of what it wrote, and so are `timeout` seconds.
 
     Output goes to files, so that no reader competes with the program for the processor. The kernel's figure for the
     memory has this process's own as its floor (a child starts as a copy), which is about 20 MiB: the works' programs
@@ -44,21 +46,33 @@ def run(command, env=None, cwd=None):
     command = [str(part) for part in command]
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         started = time.perf_counter()
+        # In a group of its own, so that what it started can be ended with it.
         child = subprocess.Popen(
-            command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+            command,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
         )
+        timer = threading.Timer(timeout or threading.TIMEOUT_MAX, _kill_group, [child.pid])
+        timer.start()
         try:
             _, status, usage = os.wait4(child.pid, 0)
         except BaseException:
-            child.kill()
+            _kill_group(child.pid)
             child.wait()
             raise
+        finally:
+            timer.cancel()
         seconds = time.perf_counter() - started
         child.returncode = os.waitstatus_to_exitcode(status)
+        if timeout and seconds >= timeout:
+            raise ProgramError(command, f"was not done after {timeout} s")
         if child.returncode != 0:
-            raise BenchError(
-                f"`{' '.join(command)}` ended with {child.returncode}:\n{_end(stderr) or _end(stdout)}"
-            )
+            output = _end(stderr) or _end(stdout)
+            raise ProgramError(command, f"ended with {child.returncode}", output)
         stdout.seek(0)
         output = stdout.read().decode(errors="replace")
     # Kibibytes on Linux, bytes on macOS.
@@ -79,6 +93,13 @@ def rounds(count, programs, say):
             found[name].append(measured)
             say(f"{number}/{count} {name}: {measured}")
     return found
+
+
+def _kill_group(group):
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def _end(file, size=4000):

@@ -26,11 +26,14 @@ class Bench:
     """What a work is given."""
 
     strata: Path
+    engine: Path
     load: Path
     python: Path
     """Python with the peers' packages."""
     runs: int
     quick: bool
+    isa: str | None = None
+    """The instructions that both sides are limited to."""
     env: dict = field(default_factory=lambda: dict(os.environ))
 
     def peer(self, program, *arguments):

@@ -2,11 +2,15 @@
 
 import os
 import sys
+import tempfile
 import time
 import unittest
+from types import SimpleNamespace
+from unittest import mock
 
-from harness import process, server
+from harness import isa, process, server
 from harness.errors import BenchError
+from harness.modes import Mode, against_best, compare, usable
 from harness.row import best, others, row, rounded
 
 PYTHON = sys.executable
@@ -45,11 +49,88 @@ class Processes(unittest.TestCase):
         with self.assertRaisesRegex(BenchError, "expected a JSON object"):
             process.run([PYTHON, "-c", "print('fine')"]).last_json()
 
+    def test_a_program_that_takes_too_long_is_ended_with_what_it_started(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = os.path.join(folder, "pid")
+            program = f"sleep 600 & echo $! > {file}; wait"
+            with self.assertRaisesRegex(BenchError, "was not done after 0.5 s"):
+                process.run(["sh", "-c", program], timeout=0.5)
+            with open(file) as written:
+                self.assertTrue(gone(int(written.read())))
+        self.assertLess(process.run([PYTHON, "-c", ""], timeout=60).seconds, 60)
+
     def test_programs_take_turns(self):
         seen = []
         programs = {name: lambda number, name=name: seen.append(name) or number for name in "ab"}
         found = process.rounds(2, programs, lambda _: None)
         self.assertEqual((seen, found), (list("abab"), {"a": [1, 2], "b": [1, 2]}))
+
+
+def mode(name, precision, value):
+    """A mode that gives `value`, or fails as that program does."""
+
+    def measure(_):
+        return process.run(value) if isinstance(value, list) else value
+
+    return Mode(name, precision, measure)
+
+
+class Modes(unittest.TestCase):
+    PEERS = {
+        mode("a", "f32", None): [4.0],
+        mode("b", "bf16", None): [2.0],
+        mode("c", "f32", None): [3.0],
+    }
+
+    def test_each_of_ours_meets_the_best_of_all_and_the_best_of_its_precision(self):
+        rows = against_best("w", "ms", {"bf16": [1.0], "f32": [1.5]}, self.PEERS, isa="avx2")
+        found = [(row["precision"], row["peer_name"], row["ratio"], row["note"]) for row in rows]
+        first_two = "the best of all modes; a: 4.0 ms; c: 3.0 ms"
+        self.assertEqual(
+            found,
+            [
+                ("bf16", "b", 2, first_two),
+                ("f32", "b", 1.333, first_two),
+                ("f32", "c", 2, "the best f32 mode; a: 4.0 ms; b: 2.0 ms"),
+            ],
+        )
+
+    def test_a_precision_that_no_mode_has_meets_the_best_of_all_alone(self):
+        (row,) = against_best("w", "ms", {"f64": [1.0]}, self.PEERS, ["d: no luck"], isa="avx2")
+        self.assertEqual((row["peer_name"], row["isa"]), ("b", "avx2"))
+        self.assertTrue(row["note"].endswith("; left out: d: no luck"), row["note"])
+
+    def test_a_mode_that_fails_is_left_out_and_the_rows_say_why(self):
+        broken = [PYTHON, "-c", "import sys; sys.exit('some lines\\nno bf16 here')"]
+        modes = [mode("a", "f32", 4.0), mode("b", "bf16", broken)]
+        bench = SimpleNamespace(runs=2, say=lambda _: None)
+        (row,) = compare(bench, "w", "ms", {"f32": lambda _: 1.0}, modes, ["c: cannot"])
+        self.assertEqual((row["peer_name"], row["runs"]), ("a", 2))
+        self.assertEqual(
+            row["note"], "the best of all modes; left out: c: cannot; left out: b: no bf16 here"
+        )
+        with self.assertRaisesRegex(BenchError, "no mode of the peers works: b: no bf16 here"):
+            usable(modes[1:], lambda _: None)
+
+
+class Instructions(unittest.TestCase):
+    def limited(self, name, flags, before=()):
+        with mock.patch.dict(os.environ, dict(before), clear=True):
+            with mock.patch.object(isa, "machine", return_value={"isa": flags}):
+                isa.limit(name)
+            return dict(os.environ)
+
+    def test_a_limit_is_set_for_both_sides(self):
+        found = self.limited("avx2", "x86_64 avx2 avx512f", {"STRATA_ISA": "portable", "A": "1"})
+        self.assertEqual((found["STRATA_ISA"], found["ONEDNN_MAX_CPU_ISA"]), ("avx2", "AVX2"))
+        self.assertEqual(found["A"], "1")
+
+    def test_without_a_limit_none_is_left(self):
+        self.assertEqual(self.limited(None, "x86_64", {"ATEN_CPU_CAPABILITY": "avx2"}), {})
+
+    def test_a_limit_above_the_cpu_is_an_error(self):
+        with self.assertRaisesRegex(BenchError, "--isa avx512 needs a CPU with avx512f, found x86"):
+            self.limited("avx512", "x86_64 avx2")
 
 
 class Servers(unittest.TestCase):

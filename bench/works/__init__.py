@@ -1,8 +1,26 @@
-"""The works by name. A new one is a module with a `WORK`, and a line here."""
+"""The works by name. A new one is a module with a `WORK`, or several `WORKS`, and a line here."""
 
-from works import mnist_accuracy, mnist_http, mnist_memory, mnist_train
+from works import (
+    mlp_epoch,
+    mnist_accuracy,
+    mnist_http,
+    mnist_memory,
+    mnist_train,
+    resnet18_infer,
+    resnet18_memory,
+    resnet18_step,
+)
 
 WORKS = {
-    module.WORK.name: module.WORK
-    for module in (mnist_train, mnist_accuracy, mnist_memory, mnist_http)
+    work.name: work
+    for work in (
+        mnist_train.WORK,
+        mnist_accuracy.WORK,
+        mnist_memory.WORK,
+        mnist_http.WORK,
+        *resnet18_step.WORKS,
+        *resnet18_infer.WORKS,
+        mlp_epoch.WORK,
+        resnet18_memory.WORK,
+    )
 }

@@ -24,6 +24,9 @@ pub(crate) struct Cli {
     /// Print nothing but the result and errors.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+    /// Threads that learn and answer. Default: the physical cores that this process may use.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
 }
 
 #[derive(Debug, Subcommand)]

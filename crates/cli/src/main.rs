@@ -13,12 +13,14 @@ mod sealing;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
+use strata_kernels::CachingAllocator;
 
 use crate::{args::Cli, output::Output};
 
-/// Training allocates large buffers at each step; the system's allocator gives them back to the kernel each time.
+/// Training allocates the same large buffers at each step.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: CachingAllocator<MiMalloc> = CachingAllocator::new(MiMalloc);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -26,7 +28,13 @@ fn main() -> ExitCode {
         json: cli.json,
         quiet: cli.quiet,
     };
-    match commands::run(cli.command, output) {
+    if let Some(threads) = cli.threads {
+        strata_kernels::set_threads(threads.into()).expect("no kernel has run yet");
+    }
+    let result = strata_kernels::check_environment()
+        .map_err(anyhow::Error::from)
+        .and_then(|()| commands::run(cli.command, output));
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<Stopped>() => {
             output.note(&error.to_string());

@@ -1,5 +1,5 @@
 use strata_nn::{LevelWeights, Network, highest};
-use strata_spec::Level;
+use strata_spec::{Level, Precision};
 
 use crate::quadrature::gauss_legendre;
 
@@ -114,7 +114,8 @@ impl Explainer {
     ) -> Self {
         assert!(!normalisation.is_empty(), "at least one channel");
         Self {
-            network: Network::with_weights(input, levels, weights),
+            // Also of a network that learned in `bf16`: its gradients would be too coarse to add up.
+            network: Network::with_weights(input, levels, weights, Precision::F32),
             normalisation: normalisation.to_vec(),
         }
     }
@@ -209,7 +210,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use strata_nn::WeightTensor;
-    use strata_spec::{Dense, Head, Layer, level_shapes};
+    use strata_spec::{BatchNorm, Conv, Dense, Head, Layer, level_shapes};
 
     use super::*;
 
@@ -311,6 +312,40 @@ mod tests {
         let error = sum - (found.prediction - found.baseline_prediction);
         assert!((error - found.completeness_error).abs() < 1e-5);
         assert!(error.abs() < 0.05, "{error}");
+    }
+
+    #[test]
+    fn the_values_of_a_convolutional_network_add_up_too() {
+        let conv = Conv {
+            padding: 1.into(),
+            ..Conv::square(4, 3)
+        };
+        let level = Level {
+            name: "only".parse().unwrap(),
+            layers: vec![
+                Layer::Conv(conv),
+                Layer::BatchNorm(BatchNorm::default()),
+                Layer::Relu,
+                Layer::GlobalAveragePool,
+            ],
+            head: Some(Head {
+                task: "t".parse().unwrap(),
+                layers: vec![Layer::Dense(Dense { units: 2 })],
+            }),
+        };
+        let (input, levels) = ([1, 5, 4], [level]);
+        let weights = Network::new(&input, &levels, 7, Precision::F32).weights();
+        let explainer = Explainer::new(&input, &[(0.0, 1.0)], &levels, &weights);
+        let row: Vec<f32> = (0..20).map(|i| (i * 7 % 11) as f32 / 5.0).collect();
+        let settings = IntegratedGradients {
+            steps: 200,
+            ..IntegratedGradients::default()
+        };
+        let found = explainer.integrated_gradients(&row, &settings).unwrap();
+        let change = found.prediction - found.baseline_prediction;
+        assert!(change.abs() > 0.05, "{change}");
+        let error = found.completeness_error;
+        assert!(error.abs() < 0.01 * change.abs(), "{error} of {change}");
     }
 
     #[test]

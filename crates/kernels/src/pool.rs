@@ -8,7 +8,7 @@
 use std::{
     any::Any,
     cell::UnsafeCell,
-    hint,
+    fmt, hint,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Mutex, OnceLock, PoisonError, TryLockError,
@@ -17,13 +17,18 @@ use std::{
     thread::{self, Thread},
 };
 
+use crate::cores::physical_cores;
+
 /// How often a worker looks for work before it sleeps: some fifty microseconds.
 const LOOKS_BEFORE_SLEEP: u32 = 4_000;
 /// How often a caller looks whether the last part is done before it lets others have the processor.
 const LOOKS_BEFORE_YIELD: u32 = 2_000;
 
-/// Parts have 16 bits in [`Turn`].
-const MOST_PARTS: usize = u16::MAX as usize;
+/// The most parts that [`run`] takes: they have 16 bits in [`Turn`].
+pub(crate) const MOST_PARTS: usize = u16::MAX as usize;
+
+/// The most threads that somebody may ask for.
+const MOST_THREADS: usize = 1024;
 
 type Work<'a> = dyn Fn(usize) + Sync + 'a;
 
@@ -50,11 +55,49 @@ impl Turn {
     }
 }
 
-/// Threads that the kernels use, the caller's included: as many as the process has processors (control groups are
-/// respected).
+/// Threads that the kernels use, the caller's included: what [`set_threads`] said, else as many as there are physical
+/// cores that the process may use (control groups and affinity are respected).
 pub fn threads() -> usize {
     pool().workers.len() + 1
 }
+
+/// Says how many threads the kernels use, the caller's included; 0 counts as 1, and more than 1,024 as 1,024.
+///
+/// # Errors
+/// A kernel has run, with another number of threads.
+pub fn set_threads(count: usize) -> Result<(), TooLate> {
+    let count = count.clamp(1, MOST_THREADS);
+    let mut started = false;
+    let pool = POOL.get_or_init(|| {
+        started = true;
+        Pool::start(count)
+    });
+    let threads = pool.workers.len() + 1;
+    if started || threads == count {
+        Ok(())
+    } else {
+        Err(TooLate { threads })
+    }
+}
+
+/// The number of threads was settled when the first kernel ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLate {
+    /// Threads that are in use.
+    pub threads: usize,
+}
+
+impl fmt::Display for TooLate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "the kernels run already, with {} threads: their number must be set before",
+            self.threads
+        )
+    }
+}
+
+impl std::error::Error for TooLate {}
 
 /// Calls `work` with each number below `parts`, on as many threads as there are, and returns when all are done.
 ///
@@ -120,10 +163,16 @@ unsafe impl Sync for Shared {}
 // SAFETY: as above; nothing in it belongs to a thread.
 unsafe impl Send for Shared {}
 
+static POOL: OnceLock<Pool> = OnceLock::new();
+
 fn pool() -> &'static Pool {
-    static POOL: OnceLock<Pool> = OnceLock::new();
-    POOL.get_or_init(|| {
-        let workers = thread::available_parallelism().map_or(1, usize::from) - 1;
+    POOL.get_or_init(|| Pool::start(physical_cores()))
+}
+
+impl Pool {
+    /// A pool of so many threads, one of which is the caller's.
+    fn start(threads: usize) -> Self {
+        let workers = threads - 1;
         let shared: &'static Shared = Box::leak(Box::new(Shared {
             turn: Mutex::new(()),
             next: AtomicU64::new(0),
@@ -143,11 +192,11 @@ fn pool() -> &'static Pool {
                     .clone(),
             )
         };
-        Pool {
+        Self {
             shared,
             workers: (0..workers).map_while(start).collect(),
         }
-    })
+    }
 }
 
 impl Shared {
@@ -266,6 +315,13 @@ mod tests {
                 thread::sleep(std::time::Duration::from_millis(20));
             }
         }
+    }
+
+    #[test]
+    fn the_number_of_threads_is_settled_once() {
+        let threads = threads();
+        assert_eq!(set_threads(threads), Ok(()));
+        assert_eq!(set_threads(threads + 1), Err(TooLate { threads }));
     }
 
     #[test]

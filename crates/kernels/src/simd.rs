@@ -2,9 +2,12 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_max_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m256, __m512, _mm256_add_ps, _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps,
+    _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_max_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
+    _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 /// The most lanes that any vector has.
@@ -22,9 +25,14 @@ pub(crate) trait Vector: Copy {
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
+    unsafe fn subtract(self, other: Self) -> Self;
     unsafe fn max(self, other: Self) -> Self;
     /// `self + a * b`.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
+    /// The first of the two `bf16` numbers in each lane's 32 bits.
+    unsafe fn first_bf16(self) -> Self;
+    /// The second of the two.
+    unsafe fn second_bf16(self) -> Self;
 }
 
 #[derive(Clone, Copy)]
@@ -61,6 +69,11 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
+    unsafe fn subtract(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] - other.0[i]))
+    }
+
+    #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i].max(other.0[i])))
     }
@@ -69,11 +82,25 @@ impl Vector for Portable {
     unsafe fn add_product(self, a: Self, b: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] + a.0[i] * b.0[i]))
     }
+
+    #[inline(always)]
+    unsafe fn first_bf16(self) -> Self {
+        Self(self.0.map(|pair| f32::from_bits(pair.to_bits() << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn second_bf16(self) -> Self {
+        Self(
+            self.0
+                .map(|pair| f32::from_bits(pair.to_bits() & 0xffff_0000)),
+        )
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86_vector {
-    ($type:ty, $lanes:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $max:ident, $fma:ident) => {
+    ($type:ty, $lanes:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $subtract:ident, $max:ident, $fma:ident,
+     $shift:ident, $and:ident, $mask:expr, $to_bits:ident, $from_bits:ident) => {
         impl Vector for $type {
             const LANES: usize = $lanes;
 
@@ -108,6 +135,12 @@ macro_rules! x86_vector {
             }
 
             #[inline(always)]
+            unsafe fn subtract(self, other: Self) -> Self {
+                // SAFETY: as above.
+                unsafe { $subtract(self, other) }
+            }
+
+            #[inline(always)]
             unsafe fn max(self, other: Self) -> Self {
                 // SAFETY: as above.
                 unsafe { $max(self, other) }
@@ -117,6 +150,18 @@ macro_rules! x86_vector {
             unsafe fn add_product(self, a: Self, b: Self) -> Self {
                 // SAFETY: as above.
                 unsafe { $fma(a, b, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn first_bf16(self) -> Self {
+                // SAFETY: as above.
+                unsafe { $from_bits($shift::<16>($to_bits(self))) }
+            }
+
+            #[inline(always)]
+            unsafe fn second_bf16(self) -> Self {
+                // SAFETY: as above.
+                unsafe { $from_bits($and($to_bits(self), $mask)) }
             }
         }
     };
@@ -131,8 +176,14 @@ x86_vector!(
     _mm256_loadu_ps,
     _mm256_storeu_ps,
     _mm256_add_ps,
+    _mm256_sub_ps,
     _mm256_max_ps,
-    _mm256_fmadd_ps
+    _mm256_fmadd_ps,
+    _mm256_slli_epi32,
+    _mm256_and_si256,
+    _mm256_set1_epi32(-0x1_0000),
+    _mm256_castps_si256,
+    _mm256_castsi256_ps
 );
 #[cfg(target_arch = "x86_64")]
 x86_vector!(
@@ -143,6 +194,12 @@ x86_vector!(
     _mm512_loadu_ps,
     _mm512_storeu_ps,
     _mm512_add_ps,
+    _mm512_sub_ps,
     _mm512_max_ps,
-    _mm512_fmadd_ps
+    _mm512_fmadd_ps,
+    _mm512_slli_epi32,
+    _mm512_and_si512,
+    _mm512_set1_epi32(-0x1_0000),
+    _mm512_castps_si512,
+    _mm512_castsi512_ps
 );

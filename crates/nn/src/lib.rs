@@ -4,9 +4,17 @@
 //! levels and weights, allocates nothing per call, and gives a row the same answer in any batch. Both take rows as plain
 //! slices of `f32`; neither knows where the rows come from nor how the loss is scheduled.
 
+mod composed;
+mod forward;
+mod fresh;
+mod layers;
 mod network;
+mod ops;
+#[cfg(test)]
+mod ops_tests;
 mod optimizer;
 mod plan;
+mod precision;
 mod softmax;
 pub mod tensors;
 mod weights;
@@ -14,6 +22,7 @@ mod weights;
 pub use network::{InputGradient, Network, StepResult};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use plan::{Plan, Scratch};
+pub use precision::resolve as resolve_precision;
 pub use softmax::{highest, softmax};
 pub use strata_kernels::{parallel_for_each, threads};
 pub use weights::{LevelWeights, WeightTensor, WeightsError};

@@ -1,21 +1,18 @@
-use std::collections::BTreeMap;
-
 use burn::{
     module::{Module, Param},
     optim::GradientsParams,
     tensor::{Device, Tensor, TensorData},
 };
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng, SeedableRng},
-};
-use strata_kernels::burn_ops;
-use strata_spec::{Layer, Level, LevelShapes, level_shapes};
+use strata_spec::{Level, LevelShapes, Precision, level_shapes};
 
 use crate::{
-    LevelWeights, WeightTensor,
+    LevelWeights,
+    forward::{Batch, Pass, Statistics},
+    fresh::fresh_weights,
+    layers::{Levels, Running, read_tensor},
+    ops,
     optimizer::Optimizer,
-    weights::{BODY, HEAD, dense_layers, name_of},
+    precision::{format_of_maps, resolve},
 };
 
 /// A network that learns: levels, each with a body and, if it has one, a head.
@@ -26,6 +23,8 @@ pub struct Network {
     specs: Vec<Level>,
     shapes: Vec<LevelShapes>,
     levels: Levels,
+    running: Vec<Running>,
+    precision: Precision,
     device: Device,
 }
 
@@ -49,81 +48,50 @@ pub struct InputGradient {
     pub gradient: Vec<f32>,
 }
 
-#[derive(Module, Debug)]
-pub(crate) struct Levels {
-    levels: Vec<LevelModule>,
-}
-
-#[derive(Module, Debug)]
-struct LevelModule {
-    body: Vec<LayerModule>,
-    head: Vec<LayerModule>,
-}
-
-#[derive(Module, Debug)]
-enum LayerModule {
-    Flatten(Flatten),
-    Dense(Dense),
-    Relu(Relu),
-}
-
-#[derive(Module, Debug)]
-struct Flatten;
-
-#[derive(Module, Debug)]
-struct Relu;
-
-/// `weight` `[outputs, inputs]`, `bias` `[outputs]`.
-#[derive(Module, Debug)]
-struct Dense {
-    weight: Param<Tensor<2>>,
-    bias: Param<Tensor<1>>,
-}
-
-impl Levels {
-    pub(crate) fn empty() -> Self {
-        Self { levels: Vec::new() }
-    }
-}
-
 impl Network {
-    /// A network with fresh weights: Glorot uniform (Glorot & Bengio 2010), biases zero. The same seed gives the same
-    /// weights on every machine.
+    /// A network with fresh weights: dense layers Glorot uniform (Glorot & Bengio 2010), convolutions He normal (He et al.
+    /// 2015), biases zero. The same seed gives the same weights on every machine.
     ///
     /// # Panics
     /// `levels` are not checked ones (see `strata_spec`).
-    pub fn new(input: &[usize], levels: &[Level], seed: u64) -> Self {
-        let weights: Vec<LevelWeights> = (0..levels.len())
-            .map(|index| fresh_weights(input, levels, index, seed))
+    pub fn new(input: &[usize], levels: &[Level], seed: u64, precision: Precision) -> Self {
+        let shapes = level_shapes(input, levels).expect("checked levels");
+        let weights: Vec<LevelWeights> = levels
+            .iter()
+            .zip(&shapes)
+            .enumerate()
+            .map(|(index, (level, shapes))| fresh_weights(level, shapes, index, seed))
             .collect();
-        Self::with_weights(input, levels, &weights)
+        Self::with_weights(input, levels, &weights, precision)
     }
 
     /// A network with the given weights, one set for each level.
     ///
     /// # Panics
     /// `levels` are not checked ones, or `weights` are of other levels.
-    pub fn with_weights(input: &[usize], levels: &[Level], weights: &[LevelWeights]) -> Self {
+    pub fn with_weights(
+        input: &[usize],
+        levels: &[Level],
+        weights: &[LevelWeights],
+        precision: Precision,
+    ) -> Self {
         assert_eq!(levels.len(), weights.len(), "weights of every level");
         let device = Device::flex().autodiff();
-        let module = |level: &Level, weights: &LevelWeights| LevelModule {
-            body: layer_modules(&level.layers, BODY, weights, &device),
-            head: level.head.as_ref().map_or(Vec::new(), |head| {
-                layer_modules(&head.layers, HEAD, weights, &device)
-            }),
-        };
+        let shapes = level_shapes(input, levels).expect("checked levels");
+        let (modules, running) = Levels::build(levels, &shapes, weights, &device);
         Self {
             specs: levels.to_vec(),
-            shapes: level_shapes(input, levels).expect("checked levels"),
-            levels: Levels {
-                levels: levels
-                    .iter()
-                    .zip(weights)
-                    .map(|(level, weights)| module(level, weights))
-                    .collect(),
-            },
+            shapes,
+            levels: modules,
+            running,
+            precision: resolve(precision),
             device,
         }
+    }
+
+    /// The number format in use; never `auto`.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Numbers in one row.
@@ -139,7 +107,7 @@ impl Network {
             .product()
     }
 
-    /// Number of weights.
+    /// Number of weights that are learned.
     pub fn parameters(&self) -> usize {
         self.levels.num_params()
     }
@@ -157,34 +125,18 @@ impl Network {
         lengths.0
     }
 
-    /// The weights of every level.
+    /// The weights of every level, running statistics included.
     pub fn weights(&self) -> Vec<LevelWeights> {
-        let read = |module: &LevelModule, level: &Level, shapes: &LevelShapes| {
-            let mut tensors = BTreeMap::new();
-            for (place, layers) in [(BODY, &module.body), (HEAD, &module.head)] {
-                for (position, layer) in layers.iter().enumerate() {
-                    let LayerModule::Dense(dense) = layer else {
-                        continue;
-                    };
-                    tensors.insert(
-                        name_of(place, position, "weight"),
-                        read_tensor(dense.weight.val()),
-                    );
-                    tensors.insert(
-                        name_of(place, position, "bias"),
-                        read_tensor(dense.bias.val()),
-                    );
-                }
-            }
-            LevelWeights::unchecked(tensors, level, shapes)
-        };
         let levels = self.levels.levels.iter().zip(&self.specs).zip(&self.shapes);
         levels
-            .map(|((module, level), shapes)| read(module, level, shapes))
+            .map(|((module, level), shapes)| {
+                LevelWeights::unchecked(module.tensors(&self.running), level, shapes)
+            })
             .collect()
     }
 
-    /// One step of end-to-end learning: cross-entropy of the top level's head, gradients through every level.
+    /// One step of end-to-end learning: cross-entropy of the top level's head, gradients through every level. Batch
+    /// normalizations use the statistics of these rows and move their running ones.
     ///
     /// `rows` are as many as `targets`, which are classes.
     ///
@@ -197,8 +149,13 @@ impl Network {
         optimizer: &mut Optimizer,
         rate: f64,
     ) -> StepResult {
-        let logits = self.forward(self.rows_to_tensor(rows));
-        let loss = burn_ops::cross_entropy(logits.clone(), targets);
+        let input = self.rows_to_tensor(rows);
+        let pass = Pass {
+            format: format_of_maps(self.precision),
+            statistics: Statistics::OfBatch(&mut self.running),
+        };
+        let logits = forward(&self.levels, input, pass);
+        let loss = ops::cross_entropy(logits.clone(), targets);
         let mut gradients = loss.backward();
         let gradients = GradientsParams::from_module(&mut gradients, &self.levels);
         let gradient_norm = optimizer.step(&mut self.levels, gradients, rate);
@@ -239,96 +196,25 @@ impl Network {
         Tensor::from_data(TensorData::new(rows, [count, width]), &self.device)
     }
 
+    /// The way of rows through a network that answers.
     fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        let mut x = input;
-        for level in &self.levels.levels {
-            x = forward(&level.body, x);
-        }
-        let top = self
-            .levels
-            .levels
-            .last()
-            .expect("checked levels: at least one");
-        forward(&top.head, x)
-    }
-}
-
-/// A dense layer takes the ReLU above it into its own operation.
-fn forward(layers: &[LayerModule], mut x: Tensor<2>) -> Tensor<2> {
-    let mut layers = layers.iter().peekable();
-    while let Some(layer) = layers.next() {
-        x = match layer {
-            // Rows already are flat: `Network` takes and keeps them as `[rows, numbers]`.
-            LayerModule::Flatten(_) => x,
-            LayerModule::Relu(_) => burn::tensor::activation::relu(x),
-            LayerModule::Dense(dense) => {
-                let relu = layers
-                    .next_if(|next| matches!(next, LayerModule::Relu(_)))
-                    .is_some();
-                burn_ops::dense(x, dense.weight.val(), dense.bias.val(), relu)
-            }
+        let pass = Pass {
+            format: format_of_maps(self.precision),
+            statistics: Statistics::Running(&self.running),
         };
+        forward(&self.levels, input, pass)
     }
-    x
 }
 
-fn layer_modules(
-    layers: &[Layer],
-    place: &str,
-    weights: &LevelWeights,
-    device: &Device,
-) -> Vec<LayerModule> {
-    let module = |(position, layer): (usize, &Layer)| match layer {
-        Layer::Flatten => LayerModule::Flatten(Flatten),
-        Layer::Relu => LayerModule::Relu(Relu),
-        Layer::Dense(_) => {
-            let parameter = |name: &str| {
-                let tensor = weights.of(place, position, name);
-                TensorData::new(tensor.values.clone(), tensor.shape.clone())
-            };
-            LayerModule::Dense(Dense {
-                weight: Param::from_tensor(Tensor::from_data(parameter("weight"), device)),
-                bias: Param::from_tensor(Tensor::from_data(parameter("bias"), device)),
-            })
-        }
-    };
-    layers.iter().enumerate().map(module).collect()
-}
-
-fn fresh_weights(input: &[usize], levels: &[Level], index: usize, seed: u64) -> LevelWeights {
-    let shapes = level_shapes(input, levels).expect("checked levels");
-    // A stream for each level: a level starts the same whatever stands above or below it.
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    random.set_stream(index as u64);
-    let mut tensors = BTreeMap::new();
-    let level = &levels[index];
-    for dense in dense_layers(level, &shapes[index]) {
-        let (inputs, units) = (dense.inputs, dense.units);
-        let name = |tensor| name_of(dense.place, dense.position, tensor);
-        let limit = (6.0 / (inputs + units) as f32).sqrt();
-        let values = (0..inputs * units)
-            .map(|_| limit * (2.0 * unit_interval(&mut random) - 1.0))
-            .collect();
-        let shape = vec![units, inputs];
-        tensors.insert(name("weight"), WeightTensor { shape, values });
-        let (shape, values) = (vec![units], vec![0.0; units]);
-        tensors.insert(name("bias"), WeightTensor { shape, values });
+/// The logits of the top level's head.
+fn forward(levels: &Levels, input: Tensor<2>, mut pass: Pass<'_>) -> Tensor<2> {
+    let mut x = Batch::Rows(input);
+    for level in &levels.levels {
+        x = pass.through(&level.body, x);
     }
-    LevelWeights::unchecked(tensors, level, &shapes[index])
-}
-
-/// Uniform in [0, 1), with 24 bits: the same on every machine.
-fn unit_interval(random: &mut ChaCha8Rng) -> f32 {
-    (random.next_u32() >> 8) as f32 / (1 << 24) as f32
-}
-
-fn read_tensor<const D: usize>(tensor: Tensor<D>) -> WeightTensor {
-    let shape = tensor.dims().to_vec();
-    let values = tensor
-        .into_data()
-        .try_into_vec()
-        .expect("tensors of this crate are f32");
-    WeightTensor { shape, values }
+    let top = levels.levels.last();
+    let top = top.expect("checked levels: at least one");
+    pass.through(&top.head, x).into_rows()
 }
 
 #[cfg(test)]
@@ -339,9 +225,9 @@ mod tests {
     #[test]
     fn a_plan_answers_as_the_network_does() {
         let levels = perceptron(12, 7, 3);
-        let network = Network::new(&[12], &levels, 5);
+        let network = Network::new(&[12], &levels, 5, Precision::F32);
         let rows: Vec<f32> = (0..36).map(|i| (i as f32 * 0.37).sin()).collect();
-        let plan = Plan::compile(&[12], &levels, &network.weights());
+        let plan = Plan::compile(&[12], &levels, &network.weights(), Precision::F32);
         let mut logits = vec![0.0; 9];
         plan.run(&rows, &mut logits, &mut Scratch::default());
         for class in 0..3 {
@@ -355,7 +241,7 @@ mod tests {
     #[test]
     fn equal_seeds_give_equal_weights_and_others_do_not() {
         let levels = perceptron(12, 7, 3);
-        let weights = |seed| Network::new(&[12], &levels, seed).weights();
+        let weights = |seed| Network::new(&[12], &levels, seed, Precision::F32).weights();
         assert_eq!(weights(1), weights(1));
         assert_ne!(weights(1), weights(2));
     }
@@ -363,7 +249,7 @@ mod tests {
     #[test]
     fn input_gradients_match_finite_differences() {
         let levels = perceptron(6, 5, 2);
-        let network = Network::new(&[6], &levels, 3);
+        let network = Network::new(&[6], &levels, 3, Precision::F32);
         let row: Vec<f32> = (0..6).map(|i| (i as f32 * 1.3).cos()).collect();
         let found = network.input_gradient(row.clone(), 1).gradient;
         for index in 0..6 {

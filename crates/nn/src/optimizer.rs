@@ -8,7 +8,7 @@ use burn::{
 use strata_kernels::{AdamStep, SgdStep, burn_ops};
 use strata_spec::{Clip, Optimizer as Rule};
 
-use crate::{Network, WeightTensor, network::Levels};
+use crate::{Network, WeightTensor, layers::Levels};
 
 /// Turns gradients into steps, and keeps what it remembers from step to step.
 #[derive(Debug)]

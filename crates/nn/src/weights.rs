@@ -4,7 +4,8 @@ use strata_spec::{Layer, Level, LevelShapes, level_shapes};
 
 use crate::tensors::{self, TensorsError};
 
-/// The weights of one level by name: `layers.1.weight`, `head.0.bias`, numbered as in the recipe.
+/// The weights of one level by name: `layers.1.weight`, `head.0.bias`, `layers.2.residual.shortcut.0.weight`, numbered as
+/// in the recipe.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LevelWeights(BTreeMap<String, WeightTensor>);
 
@@ -48,7 +49,7 @@ impl LevelWeights {
     /// Weights from tensors by name.
     ///
     /// # Errors
-    /// A name is missing or unknown, a shape is not the level's, or a value is not finite.
+    /// A name is missing or unknown, a shape is not the level's, a value is not finite, or a running variance is negative.
     pub fn new(
         tensors: BTreeMap<String, WeightTensor>,
         level: &Level,
@@ -58,14 +59,17 @@ impl LevelWeights {
             level: level.name.to_string(),
             problem,
         };
-        let expected = expected_shapes(level, shapes);
+        let expected: BTreeMap<String, Expected> = tensors_of(level, shapes)
+            .into_iter()
+            .map(|tensor| (tensor.name.clone(), tensor))
+            .collect();
         if let Some(name) = tensors.keys().find(|name| !expected.contains_key(*name)) {
             return Err(wrong(format!(
                 "unexpected tensor `{}`",
                 name.escape_debug()
             )));
         }
-        for (name, shape) in &expected {
+        for (name, Expected { shape, role, .. }) in &expected {
             let Some(tensor) = tensors.get(name) else {
                 return Err(wrong(format!("tensor `{name}` is missing")));
             };
@@ -80,6 +84,10 @@ impl LevelWeights {
                     "tensor `{name}` holds a value that is not finite"
                 )));
             }
+            let is_negative = |value: &f32| *value < 0.0;
+            if *role == Role::RunningVariance && tensor.values.iter().any(is_negative) {
+                return Err(wrong(format!("tensor `{name}` holds a negative variance")));
+            }
         }
         Ok(Self(tensors))
     }
@@ -91,7 +99,10 @@ impl LevelWeights {
         shapes: &LevelShapes,
     ) -> Self {
         debug_assert!(
-            tensors.keys().eq(expected_shapes(level, shapes).keys()),
+            tensors_of(level, shapes).len() == tensors.len()
+                && tensors_of(level, shapes)
+                    .iter()
+                    .all(|expected| tensors.contains_key(&expected.name)),
             "the level's tensors"
         );
         Self(tensors)
@@ -157,9 +168,9 @@ impl LevelWeights {
         self.0.iter()
     }
 
-    /// The tensor of a layer, such as `weight` of layer 1 in `layers`.
-    pub(crate) fn of(&self, place: &str, position: usize, tensor: &str) -> &WeightTensor {
-        &self.0[&name_of(place, position, tensor)]
+    /// The tensor of the layer at `path`, such as `weight` of `layers.1`.
+    pub(crate) fn of(&self, path: &str, tensor: &str) -> &WeightTensor {
+        &self.0[&format!("{path}.{tensor}")]
     }
 }
 
@@ -168,51 +179,222 @@ pub(crate) const BODY: &str = "layers";
 /// The same for its head.
 pub(crate) const HEAD: &str = "head";
 
-pub(crate) fn name_of(place: &str, position: usize, tensor: &str) -> String {
-    format!("{place}.{position}.{tensor}")
+/// The path of layer `position` of those at `place`.
+pub(crate) fn path_of(place: &str, position: usize) -> String {
+    format!("{place}.{position}")
 }
 
-/// A dense layer of a level, where it stands and what it is between.
-pub(crate) struct DenseAt {
-    pub(crate) place: &'static str,
-    pub(crate) position: usize,
-    pub(crate) inputs: usize,
-    pub(crate) units: usize,
+/// The places of the layers in the residual layer at `path`: what is learned beside the shortcut, and the shortcut.
+pub(crate) fn residual_places(path: &str) -> [String; 2] {
+    [
+        format!("{path}.residual.layers"),
+        format!("{path}.residual.shortcut"),
+    ]
 }
 
-/// The dense layers of a level, those of the body first, in their order.
-pub(crate) fn dense_layers(level: &Level, shapes: &LevelShapes) -> Vec<DenseAt> {
+/// The place of the layers of one of the branches at `path`.
+pub(crate) fn branch_place(path: &str, branch: usize) -> String {
+    format!("{path}.branches.{branch}")
+}
+
+/// What a tensor of weights is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// `[outputs, inputs]`
+    Dense,
+    /// `[channels out, channels in / groups, height, width]`
+    Kernel,
+    Bias,
+    /// What a normalized number is multiplied by.
+    Factor,
+    RunningMean,
+    RunningVariance,
+}
+
+/// A tensor that a level has.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) role: Role,
+}
+
+/// Every tensor of a level, in the order of its layers.
+pub(crate) fn tensors_of(level: &Level, shapes: &LevelShapes) -> Vec<Expected> {
     let mut found = Vec::new();
-    let mut walk = |place, layers: &[Layer], mut shape: Vec<usize>| {
-        for (position, layer) in layers.iter().enumerate() {
-            if let Layer::Dense(dense) = layer {
-                let (inputs, units) = (shape[0], dense.units);
-                found.push(DenseAt {
-                    place,
-                    position,
-                    inputs,
-                    units,
-                });
-            }
-            shape = layer
-                .output_shape(&shape)
-                .expect("shapes were computed from these layers");
-        }
-    };
-    walk(BODY, &level.layers, shapes.input.clone());
+    of_layers(&level.layers, BODY, &shapes.input, &mut found);
     if let Some(head) = &level.head {
-        walk(HEAD, &head.layers, shapes.output.clone());
+        of_layers(&head.layers, HEAD, &shapes.output, &mut found);
     }
     found
 }
 
-/// Name and shape of every tensor of a level.
-fn expected_shapes(level: &Level, shapes: &LevelShapes) -> BTreeMap<String, Vec<usize>> {
-    let mut expected = BTreeMap::new();
-    for dense in dense_layers(level, shapes) {
-        let name = |tensor| name_of(dense.place, dense.position, tensor);
-        expected.insert(name("weight"), vec![dense.units, dense.inputs]);
-        expected.insert(name("bias"), vec![dense.units]);
+fn of_layers(layers: &[Layer], place: &str, input: &[usize], found: &mut Vec<Expected>) {
+    let mut shape = input.to_vec();
+    for (position, layer) in layers.iter().enumerate() {
+        of_layer(layer, &path_of(place, position), &shape, found);
+        shape = output_shape(layer, &shape);
     }
-    expected
+}
+
+fn of_layer(layer: &Layer, path: &str, input: &[usize], found: &mut Vec<Expected>) {
+    let mut add = |tensor: &str, shape: &[usize], role| {
+        found.push(Expected {
+            name: format!("{path}.{tensor}"),
+            shape: shape.to_vec(),
+            role,
+        });
+    };
+    match layer {
+        Layer::Flatten
+        | Layer::Relu
+        | Layer::MaxPool(_)
+        | Layer::AveragePool(_)
+        | Layer::AdaptiveAveragePool(_)
+        | Layer::GlobalAveragePool => {}
+        Layer::Dense(dense) => {
+            add("weight", &[dense.units, input[0]], Role::Dense);
+            add("bias", &[dense.units], Role::Bias);
+        }
+        Layer::Conv(conv) => {
+            let ([height, width], inputs) = (conv.kernel.0, input[0] / conv.groups);
+            add(
+                "weight",
+                &[conv.channels, inputs, height, width],
+                Role::Kernel,
+            );
+            if conv.bias {
+                add("bias", &[conv.channels], Role::Bias);
+            }
+        }
+        Layer::BatchNorm(_) => {
+            add("weight", &input[..1], Role::Factor);
+            add("bias", &input[..1], Role::Bias);
+            add("running_mean", &input[..1], Role::RunningMean);
+            add("running_var", &input[..1], Role::RunningVariance);
+        }
+        Layer::LayerNorm(_) => {
+            add("weight", &input[..1], Role::Factor);
+            add("bias", &input[..1], Role::Bias);
+        }
+        Layer::Residual(residual) => {
+            let [layers, shortcut] = residual_places(path);
+            of_layers(&residual.layers, &layers, input, found);
+            of_layers(&residual.shortcut, &shortcut, input, found);
+        }
+        Layer::Branches(branches) => {
+            for (index, layers) in branches.branches.iter().enumerate() {
+                of_layers(layers, &branch_place(path, index), input, found);
+            }
+        }
+    }
+}
+
+/// The shape of one row after a checked layer.
+pub(crate) fn output_shape(layer: &Layer, input: &[usize]) -> Vec<usize> {
+    layer
+        .output_shape(input)
+        .expect("shapes were computed from these layers")
+}
+
+#[cfg(test)]
+mod tests {
+    use strata_spec::{Level, LevelShapes, Precision, level_shapes};
+
+    use super::*;
+    use crate::Network;
+
+    fn level() -> (Level, LevelShapes, LevelWeights) {
+        let layer = |json: &str| serde_json::from_str(json).unwrap();
+        let level = Level {
+            name: "only".parse().unwrap(),
+            layers: vec![
+                layer(r#"{ "conv": { "channels": 4, "kernel": [3, 1], "groups": 2 } }"#),
+                layer(
+                    r#"{ "residual": { "layers": ["batch-norm"], "shortcut": [{ "conv": { "channels": 4, "kernel": 1, "bias": false } }] } }"#,
+                ),
+                layer(r#"{ "branches": { "branches": [[], ["batch-norm"]] } }"#),
+            ],
+            head: Some(strata_spec::Head {
+                task: "task".parse().unwrap(),
+                layers: vec![layer("\"global-average-pool\""), layer("\"layer-norm\"")],
+            }),
+        };
+        let levels = [level];
+        let shapes = level_shapes(&[2, 5, 5], &levels).unwrap();
+        let network = Network::new(&[2, 5, 5], &levels, 1, Precision::F32);
+        let weights = network.weights().remove(0);
+        let [level] = levels;
+        (level, shapes[0].clone(), weights)
+    }
+
+    #[test]
+    fn names_say_where_a_tensor_stands() {
+        let (_, _, weights) = level();
+        let names: Vec<String> = weights
+            .iter()
+            .map(|(name, tensor)| format!("{name} {:?}", tensor.shape))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "head.1.bias [8]",
+                "head.1.weight [8]",
+                "layers.0.bias [4]",
+                "layers.0.weight [4, 1, 3, 1]",
+                "layers.1.residual.layers.0.bias [4]",
+                "layers.1.residual.layers.0.running_mean [4]",
+                "layers.1.residual.layers.0.running_var [4]",
+                "layers.1.residual.layers.0.weight [4]",
+                "layers.1.residual.shortcut.0.weight [4, 4, 1, 1]",
+                "layers.2.branches.1.0.bias [4]",
+                "layers.2.branches.1.0.running_mean [4]",
+                "layers.2.branches.1.0.running_var [4]",
+                "layers.2.branches.1.0.weight [4]",
+            ]
+        );
+    }
+
+    #[test]
+    fn weights_that_are_not_the_levels_are_refused() {
+        let (level, shapes, weights) = level();
+        let check = |change: fn(&mut BTreeMap<String, WeightTensor>), expected: &str| {
+            let mut tensors = weights.0.clone();
+            change(&mut tensors);
+            let error = LevelWeights::new(tensors, &level, &shapes).unwrap_err();
+            assert_eq!(error.to_string(), format!("level `only`: {expected}"));
+        };
+        check(
+            |tensors| {
+                tensors.remove("layers.0.bias");
+            },
+            "tensor `layers.0.bias` is missing",
+        );
+        check(
+            |tensors| {
+                let tensor = tensors["layers.0.bias"].clone();
+                tensors.insert("layers.1.bias".to_owned(), tensor);
+            },
+            "unexpected tensor `layers.1.bias`",
+        );
+        check(
+            |tensors| tensors.get_mut("layers.0.weight").unwrap().shape = vec![4, 1, 1, 3],
+            "tensor `layers.0.weight`: expected shape [4, 1, 3, 1], found [4, 1, 1, 3]",
+        );
+        check(
+            |tensors| {
+                let name = "layers.2.branches.1.0.running_mean";
+                tensors.get_mut(name).unwrap().values[1] = f32::NAN;
+            },
+            "tensor `layers.2.branches.1.0.running_mean` holds a value that is not finite",
+        );
+        check(
+            |tensors| {
+                let name = "layers.1.residual.layers.0.running_var";
+                tensors.get_mut(name).unwrap().values[1] = -1e-9;
+            },
+            "tensor `layers.1.residual.layers.0.running_var` holds a negative variance",
+        );
+        assert!(LevelWeights::new(weights.0.clone(), &level, &shapes).is_ok());
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use strata_nn::{LevelWeights, Network, Optimizer, WeightTensor};
 use strata_spec::{
-    Adam, AdamW, Clip, Dense, Head, Layer, Level, Optimizer as Rule, Sgd, level_shapes,
+    Adam, AdamW, Clip, Dense, Head, Layer, Level, Optimizer as Rule, Precision, Sgd, level_shapes,
 };
 
 fn tensor(salt: usize, shape: &[usize]) -> WeightTensor {
@@ -50,6 +50,7 @@ fn network() -> Network {
         &[4],
         &levels,
         &[weights(0, "layers", 3, 4), weights(1, "head", 2, 3)],
+        Precision::F32,
     )
 }
 

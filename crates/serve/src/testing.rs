@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use strata_nn::{LevelWeights, Plan, WeightTensor};
-use strata_spec::{Blob, Digest, Layer, Level, Manifest, ManifestLevel, level_shapes};
+use strata_spec::{Blob, Digest, Layer, Level, Manifest, ManifestLevel, Precision, level_shapes};
 
 use crate::{
     metrics::Metrics,
@@ -24,7 +24,7 @@ pub(crate) fn rows(seed: u64, count: usize) -> Vec<f32> {
 
 pub(crate) fn plan() -> Plan {
     let levels = levels();
-    Plan::compile(&[1, SIDE, SIDE], &levels, &weights(&levels))
+    Plan::compile(&[1, SIDE, SIDE], &levels, &weights(&levels), Precision::F32)
 }
 
 pub(crate) fn version(number: u64) -> Version {

@@ -1,7 +1,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Layer, Name, ShapeError};
+use crate::{
+    Layer, Name, ShapeError,
+    layer::{parameters_of, shape_through},
+};
 
 /// A contiguous part of a network with its own name, weights and version digest and, if it has one, its own head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,22 +42,13 @@ pub struct LevelShapes {
 }
 
 impl Level {
-    /// Number of weights of body and head, given the level's shapes.
+    /// Number of weights of body and head that are learned, given the level's shapes.
     pub fn parameters(&self, shapes: &LevelShapes) -> usize {
-        let count = |layers: &[Layer], input: &[usize]| {
-            let mut shape = input.to_vec();
-            let mut total = 0_usize;
-            for layer in layers {
-                total = total.saturating_add(layer.parameters(&shape));
-                shape = layer.output_shape(&shape).unwrap_or_default();
-            }
-            total
-        };
         let head = self
             .head
             .as_ref()
-            .map_or(0, |head| count(&head.layers, &shapes.output));
-        count(&self.layers, &shapes.input).saturating_add(head)
+            .map_or(0, |head| parameters_of(&head.layers, &shapes.output));
+        parameters_of(&self.layers, &shapes.input).saturating_add(head)
     }
 
     /// Its layers in one line for people, with the shapes of one row: `digits: [784] -> [128]  dense relu`.
@@ -82,29 +76,21 @@ impl Level {
 /// Shapes through a stack of levels that takes rows of shape `input`.
 ///
 /// # Errors
-/// The place (`levels[1].head.layers[0]`), the level's name and why the layer does not fit.
+/// The level's name and why a layer does not fit, with its place (`levels[1].head.layers[0]`).
 pub fn level_shapes(
     input: &[usize],
     levels: &[Level],
-) -> Result<Vec<LevelShapes>, (String, Name, ShapeError)> {
+) -> Result<Vec<LevelShapes>, (Name, ShapeError)> {
     let mut shape = input.to_vec();
     let mut shapes = Vec::with_capacity(levels.len());
     for (index, level) in levels.iter().enumerate() {
-        let through = |layers: &[Layer], place: &str, mut shape: Vec<usize>| {
-            for (position, layer) in layers.iter().enumerate() {
-                shape = layer.output_shape(&shape).map_err(|error| {
-                    (
-                        format!("levels[{index}].{place}[{position}]"),
-                        level.name.clone(),
-                        error,
-                    )
-                })?;
-            }
-            Ok(shape)
+        let through = |layers: &[Layer], place: &str, shape: &[usize]| {
+            let place = format!("levels[{index}].{place}");
+            shape_through(layers, &place, shape).map_err(|error| (level.name.clone(), error))
         };
-        let output = through(&level.layers, "layers", shape.clone())?;
+        let output = through(&level.layers, "layers", &shape)?;
         let head = match &level.head {
-            Some(head) => Some(through(&head.layers, "head.layers", output.clone())?),
+            Some(head) => Some(through(&head.layers, "head.layers", &output)?),
             None => None,
         };
         shapes.push(LevelShapes {

@@ -48,6 +48,7 @@ mod layer;
 mod level;
 mod manifest;
 mod name;
+pub mod networks;
 mod preparation;
 mod recipe;
 mod source;
@@ -58,7 +59,10 @@ mod train;
 pub use data::{DataSpec, Validation};
 pub use digest::{Digest, DigestError};
 pub use error::RecipeError;
-pub use layer::{Dense, Layer, ShapeError};
+pub use layer::{
+    AdaptiveAveragePool, AveragePool, BatchNorm, Branches, Conv, Dense, Layer, LayerNorm, MaxPool,
+    Pair, Residual, ShapeError, Window,
+};
 pub use level::{Head, Level, LevelShapes, level_shapes};
 pub use manifest::{
     Blob, Contract, DataDigest, ElementType, Lineage, MANIFEST_FORMAT, Manifest, ManifestError,

@@ -202,7 +202,7 @@ impl Manifest {
         crate::checks::check_levels(&architecture, &self.tasks, &self.preparation)
             .map_err(|(place, problem)| wrong(&place, problem))?;
         let shapes = level_shapes(&self.preparation.output_shape(), &architecture)
-            .map_err(|(place, _, error)| wrong(&place, error.to_string()))?;
+            .map_err(|(_, error)| wrong(&error.place, error.to_string()))?;
         for (index, (level, shape)) in self.levels.iter().zip(&shapes).enumerate() {
             if *level != level.with_shapes(shape) {
                 return Err(wrong(

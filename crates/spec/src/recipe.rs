@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     DataSpec, Level, Name, Preparation, RecipeError, Task, Train,
     checks::{Problem, check_data, check_levels, check_train, problem},
+    networks::NamedNetwork,
     source::Source,
     task::final_task,
 };
@@ -36,8 +37,13 @@ pub struct Recipe {
     #[schemars(length(min = 1, max = 1024))]
     pub tasks: Vec<Task>,
     /// The network, from the lowest level to the top one, 1 to 1,024 levels.
-    #[schemars(length(min = 1, max = 1024))]
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
     pub levels: Vec<Level>,
+    /// The network by its name, instead of `levels`; its head predicts the last task. [`Recipe::parse`] puts its levels
+    /// into `levels`, so this is empty in a recipe that was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NamedNetwork>,
     /// How it learns.
     pub train: Train,
 }
@@ -52,10 +58,11 @@ impl Recipe {
     /// The first thing that is wrong, with file, line, field and the nearest valid word.
     pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Self, RecipeError> {
         let source = Source::read(text, file, overrides)?;
-        let recipe: Self = serde_path_to_error::deserialize(source.tree.clone())
+        let mut recipe: Self = serde_path_to_error::deserialize(source.tree.clone())
             .map_err(|error| source.form_error(&error))?;
         recipe
-            .check()
+            .name_levels()
+            .and_then(|()| recipe.check())
             .map_err(|(field, problem)| source.error(&field, problem))?;
         Ok(recipe)
     }
@@ -78,6 +85,24 @@ impl Recipe {
     /// The shape of one row that enters the network.
     pub fn input_shape(&self) -> Vec<usize> {
         self.preparation.output_shape()
+    }
+
+    /// Writes out the levels of a network by name.
+    fn name_levels(&mut self) -> Result<(), Problem> {
+        let Some(network) = self.network.take() else {
+            return Ok(());
+        };
+        if !self.levels.is_empty() {
+            let text = "give a network by name or its `levels`, not both".to_owned();
+            return Err(problem("network", text));
+        }
+        // Without a task there is nothing to name the head after; `check` says so.
+        if let Some(task) = self.tasks.last() {
+            self.levels = network
+                .levels(&task.name, task.classification.classes)
+                .map_err(|(field, text)| (format!("network.{field}"), text))?;
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), Problem> {

@@ -6,7 +6,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use strata_nn::{LevelWeights, OptimizerState, WeightTensor, tensors};
-use strata_spec::{DataDigest, Digest, Level, LevelShapes};
+use strata_spec::{DataDigest, Digest, Level, LevelShapes, Precision};
 
 use crate::{TrainError, files};
 
@@ -25,6 +25,8 @@ pub(crate) struct Checkpoint {
 pub(crate) struct State {
     /// Digest of the resolved recipe.
     pub(crate) recipe: Digest,
+    /// Number format in use; never `auto`, which another machine could take for another one.
+    pub(crate) precision: Precision,
     /// What it learns from.
     pub(crate) data: Vec<DataDigest>,
     /// Steps done.

@@ -114,9 +114,6 @@ pub fn check_available(recipe: &Recipe) -> Result<(), TrainError> {
             "end-to-end",
         );
     }
-    if recipe.train.precision == Precision::Bf16 {
-        return not("train.precision", "bf16".to_owned(), "auto");
-    }
     let below_top = &recipe.levels[..recipe.levels.len() - 1];
     if let Some(level) = below_top.iter().find(|level| level.head.is_some()) {
         let value = format!(
@@ -167,10 +164,16 @@ impl<'a> Trainer<'a> {
             }
         };
         let test = preparer.fit(data.test)?;
-        let network = Network::new(&recipe.input_shape(), &recipe.levels, recipe.seed);
+        let network = Network::new(
+            &recipe.input_shape(),
+            &recipe.levels,
+            recipe.seed,
+            recipe.train.precision,
+        );
         let optimizer = Optimizer::new(recipe.train.optimizer.clone(), recipe.train.clip.clone());
         let state = State {
             recipe: run.recipe_digest(),
+            precision: network.precision(),
             data: data.digests,
             step: 0,
             optimizer_steps: 0,
@@ -205,7 +208,7 @@ impl<'a> Trainer<'a> {
             validation_rows: self.validation.as_ref().map_or(0, Images::len),
             test_rows: self.test.len(),
             data: source,
-            precision: Precision::F32,
+            precision: self.state.precision,
             threads: strata_nn::threads(),
             parameters: self.network.parameters(),
         })
@@ -233,6 +236,7 @@ impl<'a> Trainer<'a> {
             &self.recipe.input_shape(),
             &self.recipe.levels,
             &checkpoint.weights,
+            state.precision,
         );
         self.optimizer
             .restore(&self.network, state.optimizer_steps, checkpoint.optimizer)
@@ -428,7 +432,7 @@ impl<'a> Trainer<'a> {
             validation,
             best_epoch,
             seconds,
-            precision: Precision::F32,
+            precision: self.state.precision,
             data,
         };
         self.run.finish(&trained, &mistakes)?;
@@ -459,7 +463,12 @@ impl<'a> Trainer<'a> {
     }
 
     fn plan(&self, weights: &[LevelWeights]) -> Plan {
-        Plan::compile(&self.recipe.input_shape(), &self.recipe.levels, weights)
+        Plan::compile(
+            &self.recipe.input_shape(),
+            &self.recipe.levels,
+            weights,
+            self.state.precision,
+        )
     }
 
     /// Metrics on the validation rows, if there are any.

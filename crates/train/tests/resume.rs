@@ -5,7 +5,7 @@
 use std::{cell::Cell, path::Path};
 
 use strata_data::{Dataset, Images};
-use strata_spec::{DataDigest, Digest, Recipe};
+use strata_spec::{DataDigest, Digest, Precision, Recipe};
 use strata_train::{EventKind, Outcome, Run, TrainError, Trained, train};
 
 const RECIPE: &str = r#"
@@ -143,6 +143,33 @@ fn check_resume(overrides: &[&str], stops: &[u64]) {
     assert_eq!(epochs(&folder), epochs(&place.path().join("whole")));
 }
 
+/// What a convolutional network in place of the perceptron's lower level is.
+const CONVOLUTIONAL: &str = "levels[0].layers=[{ conv = { channels = 4, kernel = 3, padding = 1 } }, \"batch-norm\", \"relu\", \
+    { residual = { layers = [{ conv = { channels = 4, kernel = 3, padding = 1 } }, \"batch-norm\"] } }, \"relu\", \
+    \"global-average-pool\"]";
+
+#[test]
+fn a_convolutional_network_resumes_to_the_same_bytes() {
+    for precision in ["train.precision=f32", "train.precision=bf16"] {
+        check_resume(&[CONVOLUTIONAL, precision], &[5, 12, 30]);
+    }
+}
+
+#[test]
+fn a_run_says_in_which_precision_it_learned() {
+    let place = tempfile::tempdir().unwrap();
+    let trained = uninterrupted(
+        &place.path().join("bf16"),
+        &[CONVOLUTIONAL, "train.precision=bf16"],
+    );
+    assert_eq!(trained.precision, Precision::Bf16);
+    let trained = uninterrupted(&place.path().join("auto"), &[]);
+    assert_eq!(
+        trained.precision,
+        strata_nn::resolve_precision(Precision::Auto)
+    );
+}
+
 #[test]
 fn a_resumed_training_gives_the_same_bytes() {
     check_resume(&[], &[1]);
@@ -221,10 +248,6 @@ fn what_cannot_be_learned_is_refused_before_anything_is_written() {
             expected
         );
     }
-    assert_eq!(
-        fails("bf16", "train.precision=bf16"),
-        "train.precision: `bf16` is not available yet; use `auto`"
-    );
     let diverged = fails(
         "diverged",
         "train={epochs=90,optimizer={sgd={learning_rate=1e6,weight_decay=1000.0}}}",

@@ -30,7 +30,7 @@ impl Opened {
             .with_context(|| format!("{}@{}", manifest.name, manifest.version))?;
         let Preparation::Image(setting) = &manifest.preparation;
         Ok(Self {
-            plan: Plan::compile(&input, &levels, &weights),
+            plan: Plan::compile(&input, &levels, &weights, manifest.precision),
             preparer: Preparer::new(setting),
             digest: package.digest,
             manifest,

@@ -53,7 +53,11 @@ impl Version {
         let level_names: Vec<_> = levels.iter().map(|level| level.name.to_string()).collect();
         Ok(Self {
             origin: Origin::new(&name, number, digest, &level_names),
-            batcher: Batcher::start(Plan::compile(&shape, &levels, weights), limits, batches)?,
+            batcher: Batcher::start(
+                Plan::compile(&shape, &levels, weights, manifest.precision),
+                limits,
+                batches,
+            )?,
             explainer: Explainer::new(&shape, &image.normalisations(), &levels, weights),
             preparer: Preparer::new(image),
             labels: (0..task.classes).map(|class| task.label(class)).collect(),

@@ -80,7 +80,12 @@ impl Model {
 
     /// What the server should say of these rows.
     pub(crate) fn probabilities(&self, rows: &[f32]) -> Vec<f32> {
-        let plan = Plan::compile(&[1, SIDE, SIDE], &self.levels, &self.weights);
+        let plan = Plan::compile(
+            &[1, SIDE, SIDE],
+            &self.levels,
+            &self.weights,
+            Precision::F32,
+        );
         let mut answer = vec![0.0; rows.len() / ROW * LABELS.len()];
         plan.run(rows, &mut answer, &mut Scratch::default());
         answer.chunks_exact_mut(LABELS.len()).for_each(softmax);

@@ -57,7 +57,9 @@ impl DenseWeights {
         match self.isa {
             // SAFETY: `isa` asked the CPU for these instructions; lengths were checked above.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => unsafe { apply_avx512(self, input, output, relu) },
+            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => unsafe {
+                apply_avx512(self, input, output, relu)
+            },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { apply_avx2(self, input, output, relu) },
@@ -73,7 +75,7 @@ impl DenseWeights {
             outputs * inputs,
             "one row of weights for each output"
         );
-        let lanes = if isa == Isa::Avx512 { 16 } else { 8 };
+        let lanes = if isa >= Isa::Avx512 { 16 } else { 8 };
         let padded = outputs.div_ceil(lanes) * lanes;
         let mut panels = Vec::with_capacity(padded * inputs);
         for first in (0..padded).step_by(TILE_VECTORS * lanes) {

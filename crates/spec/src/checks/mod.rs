@@ -1,9 +1,13 @@
 //! What must hold between the parts of a recipe, beyond their form.
 
+mod layers;
+
 use std::collections::{HashMap, HashSet};
 
+use layers::{check_layers, count_layers};
+
 use crate::{
-    Clip, DataSpec, Layer, Level, Optimizer, Preparation, RateSchedule, Task, Train,
+    Clip, DataSpec, Level, Optimizer, Preparation, RateSchedule, Task, Train,
     error::{list, nearest},
     level_shapes,
 };
@@ -119,15 +123,19 @@ pub(crate) fn check_levels(
     }
 
     let Some(last) = levels.len().checked_sub(1) else {
-        return Err(problem("levels", "expected at least one level".to_owned()));
+        let text = "expected at least one level, or a `network` by name instead".to_owned();
+        return Err(problem("levels", text));
     };
     check_count("levels", "levels", levels.len())?;
     let mut names = HashSet::new();
     for (index, level) in levels.iter().enumerate() {
         let field = format!("levels[{index}]");
         let name = &level.name;
-        let head = level.head.as_ref().map_or(0, |head| head.layers.len());
-        check_count(&field, "layers", level.layers.len() + head)?;
+        let head = level
+            .head
+            .as_ref()
+            .map_or(0, |head| count_layers(&head.layers));
+        check_count(&field, "layers", count_layers(&level.layers) + head)?;
         if !names.insert(name) {
             return Err((
                 format!("{field}.name"),
@@ -146,27 +154,14 @@ pub(crate) fn check_levels(
                 format!("level `{name}` is the last one and must have a head"),
             ));
         }
-        for (place, layers) in [
-            ("layers", &level.layers),
-            (
-                "head.layers",
-                level
-                    .head
-                    .as_ref()
-                    .map_or(&level.layers, |head| &head.layers),
-            ),
-        ] {
-            for (position, layer) in layers.iter().enumerate() {
-                if let Layer::Dense(dense) = layer {
-                    let field = format!("{field}.{place}[{position}].dense.units");
-                    check_range(&field, dense.units, 1, 1 << 20)?;
-                }
-            }
+        check_layers(&format!("{field}.layers"), &level.layers)?;
+        if let Some(head) = &level.head {
+            check_layers(&format!("{field}.head.layers"), &head.layers)?;
         }
     }
 
     let shapes = level_shapes(&preparation.output_shape(), levels)
-        .map_err(|(place, level, error)| (place, format!("level `{level}`: {error}")))?;
+        .map_err(|(level, error)| (error.place.clone(), format!("level `{level}`: {error}")))?;
     let mut total = 0_usize;
     for (index, (level, shape)) in levels.iter().zip(&shapes).enumerate() {
         let own = level.parameters(shape);
@@ -206,14 +201,6 @@ pub(crate) fn check_levels(
 pub(crate) fn check_train(train: &Train, has_validation: bool) -> Result<(), Problem> {
     check_range("train.epochs", train.epochs, 1, 1_000_000)?;
     check_range("train.batch", train.batch, 1, 1 << 20)?;
-    let within = |field: &str, value: f64, low: f64, high: f64| {
-        if value.is_finite() && value >= low && value <= high {
-            return Ok(());
-        }
-        let (low, high, found) = (number(low), number(high), number(value));
-        let text = format!("expected a number from {low} to {high}, found {found}");
-        Err(problem(field, text))
-    };
     let rate = |field: &str, value: f64| {
         if value > 0.0 && value <= 1e6 {
             return Ok(());
@@ -326,6 +313,15 @@ fn number(value: f64) -> String {
     } else {
         format!("{value:e}")
     }
+}
+
+fn within(field: &str, value: f64, low: f64, high: f64) -> Result<(), Problem> {
+    if value.is_finite() && value >= low && value <= high {
+        return Ok(());
+    }
+    let (low, high, found) = (number(low), number(high), number(value));
+    let text = format!("expected a number from {low} to {high}, found {found}");
+    Err(problem(field, text))
 }
 
 fn check_range(field: &str, value: usize, low: usize, high: usize) -> Result<(), Problem> {

@@ -1,0 +1,340 @@
+//! What a plan does, step by step.
+
+use strata_kernels::{
+    BatchNormSettings, DenseWeights, Element, PackedConv2d, Pool2d, Window, adaptive_average_pool,
+    add_relu, average_pool, batch_norm_eval, concat, layer_norm, maps_to_rows, max_pool_eval, relu,
+    rows_to_maps,
+};
+
+/// Steps and the buffers between them, for maps of `T`. Rows are `f32`.
+#[derive(Debug)]
+pub(super) struct Program<T> {
+    pub(super) steps: Vec<Step<T>>,
+    /// The most numbers of one row that each buffer of rows holds.
+    pub(super) rows: Vec<usize>,
+    /// The same for the buffers of maps.
+    pub(super) maps: Vec<usize>,
+    /// Where the logits are in the end.
+    pub(super) output: Source,
+}
+
+/// A buffer, and the numbers of one row that lie in it at some step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) index: usize,
+    pub(super) len: usize,
+}
+
+/// Where rows come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The caller's rows, of so many numbers.
+    Input(usize),
+    Buffer(Slot),
+}
+
+/// Channels, and height and width, of maps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MapShape {
+    pub(super) channels: usize,
+    pub(super) size: [usize; 2],
+}
+
+#[derive(Debug)]
+pub(super) enum Step<T> {
+    /// Copies the caller's rows.
+    Load {
+        to: Slot,
+    },
+    Dense {
+        weights: DenseWeights,
+        relu: bool,
+        from: Source,
+        to: Slot,
+    },
+    LayerNorm {
+        epsilon: f32,
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+        from: Slot,
+        to: Slot,
+    },
+    OnRows(Simple),
+    RowsToMaps {
+        shape: MapShape,
+        from: Source,
+        to: Slot,
+    },
+    MapsToRows {
+        shape: MapShape,
+        from: Slot,
+        to: Slot,
+    },
+    Conv {
+        packed: PackedConv2d<T>,
+        input: [usize; 2],
+        residual: Option<Slot>,
+        relu: bool,
+        from: Slot,
+        to: Slot,
+    },
+    Pool {
+        pooling: Pooling,
+        shape: MapShape,
+        from: Slot,
+        to: Slot,
+    },
+    OnMaps(Simple),
+}
+
+#[derive(Debug)]
+pub(super) enum Pooling {
+    Max(Window),
+    Average { window: Window, count_padding: bool },
+    Adaptive([usize; 2]),
+}
+
+/// What is done to rows and to maps alike.
+#[derive(Debug)]
+pub(super) enum Simple {
+    Relu {
+        from: Slot,
+        to: Slot,
+    },
+    Add {
+        a: Slot,
+        b: Slot,
+        relu: bool,
+        to: Slot,
+    },
+    BatchNorm {
+        norm: BatchNorm,
+        residual: Option<Slot>,
+        relu: bool,
+        from: Slot,
+        to: Slot,
+    },
+    /// The channels of several, next to each other; with each the number of its channels.
+    Concat {
+        parts: Vec<(Slot, usize)>,
+        to: Slot,
+    },
+}
+
+/// A batch normalization that is in no weights; each `[channels]`.
+#[derive(Debug)]
+pub(super) struct BatchNorm {
+    pub(super) epsilon: f32,
+    pub(super) weight: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    pub(super) mean: Vec<f32>,
+    pub(super) variance: Vec<f32>,
+}
+
+impl<T: Element> Program<T> {
+    /// Logits of one row.
+    pub(super) fn output_len(&self) -> usize {
+        match self.output {
+            Source::Input(len) => len,
+            Source::Buffer(slot) => slot.len,
+        }
+    }
+
+    /// Bytes that the buffers take for each row.
+    pub(super) fn bytes_of_a_row(&self) -> usize {
+        let (rows, maps) = (self.rows.iter(), self.maps.iter());
+        rows.sum::<usize>() * size_of::<f32>() + maps.sum::<usize>() * size_of::<T>()
+    }
+
+    pub(super) fn run(
+        &self,
+        count: usize,
+        input: &[f32],
+        rows: &mut Vec<Vec<f32>>,
+        maps: &mut Vec<Vec<T>>,
+        logits: &mut [f32],
+    ) {
+        make_room(rows, &self.rows, count);
+        make_room(maps, &self.maps, count);
+        for step in &self.steps {
+            step.run(count, input, rows, maps);
+        }
+        match self.output {
+            Source::Input(_) => logits.copy_from_slice(input),
+            Source::Buffer(slot) => logits.copy_from_slice(part(rows, slot, count)),
+        }
+    }
+}
+
+fn make_room<E: Element>(buffers: &mut Vec<Vec<E>>, lens: &[usize], count: usize) {
+    if buffers.len() < lens.len() {
+        buffers.resize_with(lens.len(), Vec::new);
+    }
+    for (buffer, len) in buffers.iter_mut().zip(lens) {
+        if buffer.len() < len * count {
+            buffer.resize(len * count, E::default());
+        }
+    }
+}
+
+fn part<E>(buffers: &[Vec<E>], slot: Slot, count: usize) -> &[E] {
+    &buffers[slot.index][..slot.len * count]
+}
+
+/// Runs `write` on the part of a buffer that it fills, and on the other buffers.
+fn fill<E>(
+    buffers: &mut [Vec<E>],
+    to: Slot,
+    count: usize,
+    write: impl FnOnce(&[Vec<E>], &mut [E]),
+) {
+    let mut buffer = std::mem::take(&mut buffers[to.index]);
+    write(buffers, &mut buffer[..to.len * count]);
+    buffers[to.index] = buffer;
+}
+
+impl<T: Element> Step<T> {
+    fn run(&self, count: usize, input: &[f32], rows: &mut [Vec<f32>], maps: &mut [Vec<T>]) {
+        match self {
+            Self::Load { to } => fill(rows, *to, count, |_, to| to.copy_from_slice(input)),
+            Self::Dense {
+                weights,
+                relu,
+                from,
+                to,
+            } => fill(rows, *to, count, |rows, to| {
+                weights.apply(source(*from, input, rows, count), to, *relu);
+            }),
+            Self::LayerNorm {
+                epsilon,
+                weight,
+                bias,
+                from,
+                to,
+            } => fill(rows, *to, count, |rows, to| {
+                // One row after the other: its statistics then need no room of their own.
+                let (width, from) = (weight.len(), part(rows, *from, count));
+                for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
+                    let (mut mean, mut rstd) = ([0.0], [0.0]);
+                    layer_norm(
+                        width, *epsilon, from, weight, bias, to, &mut mean, &mut rstd,
+                    );
+                }
+            }),
+            Self::OnRows(simple) => simple.run(count, rows),
+            Self::RowsToMaps { shape, from, to } => fill(maps, *to, count, |_, to| {
+                let from = source(*from, input, rows, count);
+                rows_to_maps(shape.channels, shape.size, count, from, to);
+            }),
+            Self::MapsToRows { shape, from, to } => fill(rows, *to, count, |_, to| {
+                maps_to_rows(
+                    shape.channels,
+                    shape.size,
+                    count,
+                    part(maps, *from, count),
+                    to,
+                );
+            }),
+            Self::Conv {
+                packed,
+                input,
+                residual,
+                relu,
+                from,
+                to,
+            } => fill(maps, *to, count, |maps, to| {
+                let residual = residual.map(|residual| part(maps, residual, count));
+                packed.apply(count, *input, part(maps, *from, count), residual, *relu, to);
+            }),
+            Self::Pool {
+                pooling,
+                shape,
+                from,
+                to,
+            } => fill(maps, *to, count, |maps, to| {
+                pooling.run(count, *shape, part(maps, *from, count), to);
+            }),
+            Self::OnMaps(simple) => simple.run(count, maps),
+        }
+    }
+}
+
+fn source<'a>(source: Source, input: &'a [f32], rows: &'a [Vec<f32>], count: usize) -> &'a [f32] {
+    match source {
+        Source::Input(_) => input,
+        Source::Buffer(slot) => part(rows, slot, count),
+    }
+}
+
+impl Pooling {
+    fn run<T: Element>(&self, images: usize, shape: MapShape, from: &[T], to: &mut [T]) {
+        let MapShape { channels, size } = shape;
+        let pool = |window| Pool2d {
+            images,
+            channels,
+            input: size,
+            window,
+        };
+        match *self {
+            Self::Max(window) => max_pool_eval(&pool(window), from, to),
+            Self::Average {
+                window,
+                count_padding,
+            } => average_pool(&pool(window), count_padding, from, to),
+            Self::Adaptive(output) => {
+                adaptive_average_pool(images, channels, size, output, from, to);
+            }
+        }
+    }
+}
+
+impl Simple {
+    fn run<E: Element>(&self, count: usize, buffers: &mut [Vec<E>]) {
+        match self {
+            Self::Relu { from, to } => fill(buffers, *to, count, |buffers, to| {
+                relu(part(buffers, *from, count), to);
+            }),
+            Self::Add { a, b, relu, to } => fill(buffers, *to, count, |buffers, to| {
+                add_relu(
+                    part(buffers, *a, count),
+                    part(buffers, *b, count),
+                    *relu,
+                    to,
+                );
+            }),
+            Self::BatchNorm {
+                norm,
+                residual,
+                relu,
+                from,
+                to,
+            } => fill(buffers, *to, count, |buffers, to| {
+                let settings = BatchNormSettings {
+                    channels: norm.weight.len(),
+                    epsilon: norm.epsilon,
+                    relu: *relu,
+                };
+                let residual = residual.map(|residual| part(buffers, residual, count));
+                batch_norm_eval(
+                    settings,
+                    part(buffers, *from, count),
+                    &norm.weight,
+                    &norm.bias,
+                    &norm.mean,
+                    &norm.variance,
+                    residual,
+                    to,
+                );
+            }),
+            Self::Concat { parts, to } => fill(buffers, *to, count, |buffers, to| {
+                let channels: usize = parts.iter().map(|(_, channels)| channels).sum();
+                let places = to.len() / channels;
+                let parts = parts.iter();
+                let parts: Vec<(&[E], usize)> = parts
+                    .map(|(slot, channels)| (part(buffers, *slot, count), *channels))
+                    .collect();
+                concat(&parts, places, to);
+            }),
+        }
+    }
+}

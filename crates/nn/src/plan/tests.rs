@@ -1,0 +1,221 @@
+use strata_spec::{
+    AdaptiveAveragePool, AveragePool, BatchNorm, Branches, Conv, Dense, Head, Layer, LayerNorm,
+    Level, MaxPool, Precision, Residual,
+};
+
+use crate::{LevelWeights, Network, Optimizer, Plan, Scratch};
+
+fn conv(channels: usize, kernel: usize, stride: usize) -> Layer {
+    Layer::Conv(Conv {
+        stride: stride.into(),
+        padding: (kernel / 2).into(),
+        ..Conv::square(channels, kernel)
+    })
+}
+
+fn norm() -> Layer {
+    Layer::BatchNorm(BatchNorm::default())
+}
+
+fn residual(layers: Vec<Layer>, shortcut: Vec<Layer>) -> Layer {
+    Layer::Residual(Residual { layers, shortcut })
+}
+
+fn dense(units: usize) -> Layer {
+    Layer::Dense(Dense { units })
+}
+
+/// Every layer, and every way in which one can be taken into another.
+fn levels() -> Vec<Level> {
+    let pool = Layer::MaxPool(MaxPool {
+        kernel: 3.into(),
+        stride: Some(2.into()),
+        padding: 1.into(),
+        dilation: 1.into(),
+    });
+    let average = Layer::AveragePool(AveragePool {
+        kernel: 2.into(),
+        stride: Some(1.into()),
+        padding: 1.into(),
+        count_padding: false,
+    });
+    let parts = Layer::AdaptiveAveragePool(AdaptiveAveragePool {
+        height: 2,
+        width: 3,
+    });
+    let level = |name: &str, layers, head| Level {
+        name: name.parse().unwrap(),
+        layers,
+        head,
+    };
+    let head = Head {
+        task: "task".parse().unwrap(),
+        layers: vec![
+            Layer::GlobalAveragePool,
+            residual(vec![dense(12), norm(), Layer::Relu, dense(12)], Vec::new()),
+            Layer::LayerNorm(LayerNorm::default()),
+            Layer::Branches(Branches {
+                branches: vec![Vec::new(), vec![dense(3), norm()]],
+            }),
+            norm(),
+            Layer::Relu,
+            dense(5),
+        ],
+    };
+    vec![
+        level(
+            "stem",
+            vec![
+                Layer::Relu,
+                norm(),
+                conv(6, 3, 1),
+                norm(),
+                Layer::Relu,
+                pool,
+            ],
+            None,
+        ),
+        level(
+            "blocks",
+            vec![
+                residual(
+                    vec![conv(6, 3, 1), norm(), Layer::Relu, conv(6, 3, 1), norm()],
+                    Vec::new(),
+                ),
+                Layer::Relu,
+                residual(
+                    vec![conv(8, 3, 2), norm()],
+                    vec![conv(8, 1, 2), norm(), Layer::Relu],
+                ),
+                // A sum in a sum, and one whose layers end in a ReLU.
+                residual(
+                    vec![residual(vec![norm()], vec![conv(8, 1, 1)])],
+                    Vec::new(),
+                ),
+                Layer::Relu,
+                residual(vec![conv(8, 1, 1), Layer::Relu], Vec::new()),
+                Layer::Relu,
+                Layer::Branches(Branches {
+                    branches: vec![Vec::new(), vec![conv(4, 1, 1)]],
+                }),
+                average,
+                Layer::Relu,
+                parts,
+            ],
+            None,
+        ),
+        level("top", Vec::new(), Some(head)),
+    ]
+}
+
+const INPUT: [usize; 3] = [3, 9, 8];
+
+fn rows(count: usize) -> Vec<f32> {
+    let value = |i: usize| ((i * 37 + i / 216 * 5) % 101) as f32 / 50.0 - 1.0;
+    (0..count * 3 * 9 * 8).map(value).collect()
+}
+
+/// A network that has learned, so that no running statistics are those of the start.
+fn network(precision: Precision) -> Network {
+    let mut network = Network::new(&INPUT, &levels(), 3, precision);
+    let mut optimizer = Optimizer::new(strata_spec::Optimizer::default(), None);
+    for _ in 0..3 {
+        network.learn(rows(7), &[0, 1, 2, 3, 4, 0, 1], &mut optimizer, 0.01);
+    }
+    network
+}
+
+fn answers(plan: &Plan, rows: &[f32], scratch: &mut Scratch) -> Vec<f32> {
+    let mut logits = vec![f32::NAN; rows.len() / plan.input_len() * plan.output_len()];
+    plan.run(rows, &mut logits, scratch);
+    logits
+}
+
+#[test]
+fn a_plan_answers_as_the_network_that_learned() {
+    for (precision, tolerance) in [(Precision::F32, 2e-5), (Precision::Bf16, 5e-2)] {
+        let network = network(precision);
+        let plan = Plan::compile(&INPUT, &levels(), &network.weights(), precision);
+        let found = answers(&plan, &rows(7), &mut Scratch::default());
+        let expected = network.logits(rows(7));
+        let largest = expected
+            .iter()
+            .fold(0.0, |most: f32, value| most.max(value.abs()));
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            let error = (found - expected).abs() / largest;
+            assert!(
+                error < tolerance,
+                "{precision:?}: {found}, expected {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_rows_answer_is_the_same_bits_in_any_batch() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let weights: Vec<LevelWeights> = network(precision).weights();
+        let plan = Plan::compile(&INPUT, &levels(), &weights, precision);
+        let (rows, mut scratch) = (rows(70), Scratch::default());
+        let all = answers(&plan, &rows, &mut scratch);
+        for count in [1, 2, 3, 5, 16, 33] {
+            let parts = rows.chunks(count * plan.input_len());
+            let found: Vec<f32> = parts
+                .flat_map(|rows| answers(&plan, rows, &mut scratch))
+                .collect();
+            let bits = |values: &[f32]| {
+                values
+                    .iter()
+                    .map(|value| value.to_bits())
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(bits(&found), bits(&all), "{precision:?} {count}");
+        }
+    }
+}
+
+#[test]
+fn rows_may_go_into_any_layer_first() {
+    let branches = |branches| Layer::Branches(Branches { branches });
+    for first in [
+        residual(vec![norm()], Vec::new()),
+        residual(vec![dense(6), Layer::Relu], vec![dense(6)]),
+        branches(vec![Vec::new(), vec![Layer::Relu], Vec::new()]),
+        Layer::LayerNorm(LayerNorm::default()),
+        Layer::Relu,
+        norm(),
+        Layer::Flatten,
+    ] {
+        let head = Head {
+            task: "task".parse().unwrap(),
+            layers: vec![Layer::Relu, dense(3)],
+        };
+        let levels = [Level {
+            name: "only".parse().unwrap(),
+            layers: vec![first],
+            head: Some(head),
+        }];
+        let network = Network::new(&[6], &levels, 5, Precision::F32);
+        let plan = Plan::compile(&[6], &levels, &network.weights(), Precision::F32);
+        let rows: Vec<f32> = (0..24).map(|i| (i * 7 % 11) as f32 / 5.0 - 1.0).collect();
+        let found = answers(&plan, &rows, &mut Scratch::default());
+        for (found, expected) in found.iter().zip(network.logits(rows)) {
+            assert!(
+                (found - expected).abs() < 1e-5,
+                "{found}, expected {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn buffers_are_as_many_as_are_in_use_at_once() {
+    let task = "object".parse().unwrap();
+    let levels = strata_spec::networks::resnet18(strata_spec::networks::Stem::Imagenet, &task, 10);
+    let input = [3, 64, 64];
+    let weights = Network::new(&input, &levels, 0, Precision::F32).weights();
+    let program = super::compile::compile::<f32>(&input, &levels, &weights);
+    // What goes into a block, what comes out of it and what is between.
+    assert_eq!(program.maps.len(), 3, "{:?}", program.maps);
+}

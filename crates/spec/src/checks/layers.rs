@@ -1,0 +1,117 @@
+use super::{Problem, check_range, problem, within};
+use crate::{Layer, Pair};
+
+/// How deep layers may stand in layers.
+const MOST_DEPTH: usize = 8;
+
+/// Number of layers, those in layers included. Counts no deeper than layers may stand.
+pub(super) fn count_layers(layers: &[Layer]) -> usize {
+    count(layers, 0)
+}
+
+fn count(layers: &[Layer], depth: usize) -> usize {
+    if depth > MOST_DEPTH {
+        return 0;
+    }
+    let below = |layer: &Layer| match layer {
+        Layer::Residual(residual) => {
+            count(&residual.layers, depth + 1) + count(&residual.shortcut, depth + 1)
+        }
+        Layer::Branches(branches) => {
+            let layers = branches.branches.iter();
+            layers.map(|layers| count(layers, depth + 1)).sum()
+        }
+        _ => 0,
+    };
+    layers.len() + layers.iter().map(below).sum::<usize>()
+}
+
+/// Checks the settings of layers that stand at `place`.
+pub(super) fn check_layers(place: &str, layers: &[Layer]) -> Result<(), Problem> {
+    check_at(place, layers, 0)
+}
+
+fn check_at(place: &str, layers: &[Layer], depth: usize) -> Result<(), Problem> {
+    if depth > MOST_DEPTH {
+        let text = format!("layers may stand in layers {MOST_DEPTH} deep");
+        return Err(problem(place, text));
+    }
+    for (position, layer) in layers.iter().enumerate() {
+        check_layer(&format!("{place}[{position}]"), layer, depth)?;
+    }
+    Ok(())
+}
+
+fn check_layer(place: &str, layer: &Layer, depth: usize) -> Result<(), Problem> {
+    let field = |name: &str| format!("{place}.{}.{name}", layer.word());
+    let pair = |name: &str, pair: Pair, low| {
+        let mut sizes = pair.0.into_iter();
+        sizes.try_for_each(|size| check_range(&field(name), size, low, 255))
+    };
+    let epsilon = |value| within(&field("epsilon"), value, 1e-12, 1.0);
+    match layer {
+        Layer::Flatten | Layer::Relu | Layer::GlobalAveragePool => Ok(()),
+        Layer::Dense(dense) => check_range(&field("units"), dense.units, 1, 1 << 20),
+        Layer::Conv(conv) => {
+            check_range(&field("channels"), conv.channels, 1, 1 << 16)?;
+            pair("kernel", conv.kernel, 1)?;
+            pair("stride", conv.stride, 1)?;
+            pair("padding", conv.padding, 0)?;
+            pair("dilation", conv.dilation, 1)?;
+            check_range(&field("groups"), conv.groups, 1, 1 << 16)?;
+            if conv.channels.is_multiple_of(conv.groups) {
+                return Ok(());
+            }
+            let (groups, channels) = (conv.groups, conv.channels);
+            let text = format!("expected a divisor of the {channels} channels, found {groups}");
+            Err((field("groups"), text))
+        }
+        Layer::BatchNorm(norm) => {
+            epsilon(norm.epsilon)?;
+            if norm.momentum > 0.0 && norm.momentum <= 1.0 {
+                return Ok(());
+            }
+            let text = format!(
+                "expected more than 0 and at most 1, found {}",
+                super::number(norm.momentum)
+            );
+            Err((field("momentum"), text))
+        }
+        Layer::LayerNorm(norm) => epsilon(norm.epsilon),
+        Layer::MaxPool(pool) => {
+            pair("kernel", pool.kernel, 1)?;
+            pair("stride", pool.stride.unwrap_or(pool.kernel), 1)?;
+            pair("padding", pool.padding, 0)?;
+            pair("dilation", pool.dilation, 1)
+        }
+        Layer::AveragePool(pool) => {
+            pair("kernel", pool.kernel, 1)?;
+            pair("stride", pool.stride.unwrap_or(pool.kernel), 1)?;
+            pair("padding", pool.padding, 0)
+        }
+        Layer::AdaptiveAveragePool(pool) => {
+            check_range(&field("height"), pool.height, 1, 4096)?;
+            check_range(&field("width"), pool.width, 1, 4096)
+        }
+        Layer::Residual(residual) => {
+            if residual.layers.is_empty() {
+                let text = "expected at least one layer".to_owned();
+                return Err((field("layers"), text));
+            }
+            check_at(&field("layers"), &residual.layers, depth + 1)?;
+            check_at(&field("shortcut"), &residual.shortcut, depth + 1)
+        }
+        Layer::Branches(branches) => {
+            let layers = &branches.branches;
+            if !(1..=64).contains(&layers.len()) {
+                let text = format!("expected 1 to 64 branches, found {}", layers.len());
+                return Err((field("branches"), text));
+            }
+            for (index, layers) in layers.iter().enumerate() {
+                let place = format!("{}[{index}]", field("branches"));
+                check_at(&place, layers, depth + 1)?;
+            }
+            Ok(())
+        }
+    }
+}

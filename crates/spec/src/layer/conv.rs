@@ -1,0 +1,98 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Pair, ShapeError, Window, map_shape};
+
+/// Settings of [`Layer::Conv`](super::Layer::Conv). Weights are stored as PyTorch's `Conv2d` stores them: `weight`
+/// `[channels, input channels / groups, kernel height, kernel width]` and, with `bias`, `bias` `[channels]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Conv {
+    /// Channels that come out, 1 to 65,536.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub channels: usize,
+    /// Size of the kernel, 1 to 255.
+    pub kernel: Pair,
+    /// Distance from one window to the next, 1 to 255. Default: 1.
+    #[serde(default = "one")]
+    pub stride: Pair,
+    /// Rows and columns of zeros on each side, 0 to 255. Default: 0.
+    #[serde(default = "zero")]
+    pub padding: Pair,
+    /// Distance between the places of one window, 1 to 255. Default: 1.
+    #[serde(default = "one")]
+    pub dilation: Pair,
+    /// Groups of channels that know nothing of each other; the numbers of channels that go in and come out are multiples
+    /// of it. Default: 1.
+    #[serde(default = "one_group")]
+    #[schemars(range(min = 1, max = 65_536))]
+    pub groups: usize,
+    /// Whether a bias is added. Default: true.
+    #[serde(default = "yes")]
+    pub bias: bool,
+}
+
+impl Conv {
+    /// A square kernel; the other settings are the defaults.
+    pub fn square(channels: usize, kernel: usize) -> Self {
+        Self {
+            channels,
+            kernel: kernel.into(),
+            stride: one(),
+            padding: zero(),
+            dilation: one(),
+            groups: 1,
+            bias: true,
+        }
+    }
+
+    /// How its kernel moves.
+    pub fn window(&self) -> Window {
+        Window {
+            kernel: self.kernel.0,
+            stride: self.stride.0,
+            padding: self.padding.0,
+            dilation: self.dilation.0,
+        }
+    }
+
+    pub(super) fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError> {
+        let [channels, height, width] = map_shape("conv", input)?;
+        if !channels.is_multiple_of(self.groups) {
+            let expected = format!("has {} groups, which must divide the channels", self.groups);
+            return Err(ShapeError::new("conv", expected, input));
+        }
+        match self.window().output([height, width]) {
+            Some([height, width]) => Ok(vec![self.channels, height, width]),
+            None => Err(ShapeError::new("conv", TOO_LARGE, input)),
+        }
+    }
+
+    pub(super) fn parameters(&self, input: &[usize]) -> usize {
+        let [height, width] = self.kernel.0;
+        let channels = input.first().copied().unwrap_or(0);
+        let of_one = (channels / self.groups.max(1))
+            .saturating_mul(height)
+            .saturating_mul(width)
+            .saturating_add(usize::from(self.bias));
+        of_one.saturating_mul(self.channels)
+    }
+}
+
+pub(super) const TOO_LARGE: &str = "has a kernel that is larger than the padded map";
+
+pub(super) fn one() -> Pair {
+    Pair::from(1)
+}
+
+pub(super) fn zero() -> Pair {
+    Pair::from(0)
+}
+
+const fn one_group() -> usize {
+    1
+}
+
+pub(super) const fn yes() -> bool {
+    true
+}
