@@ -51,7 +51,7 @@ pub(super) fn suits_once(conv: &Conv2d) -> bool {
 /// Whether it is better off with it where the weights were transformed before: with tiles enough to make up for reading
 /// more weights. The number of images must not matter: an image's answer is the same bits in any batch.
 pub(super) fn suits_packed(conv: &Conv2d) -> bool {
-    suits(conv) && tiles(conv) >= 32
+    suits(conv) && tiles(conv) >= conv.in_channels * conv.out_channels / 2048
 }
 
 fn tiles(conv: &Conv2d) -> usize {
