@@ -122,6 +122,7 @@ impl From<Precision> for strata_spec::Precision {
 }
 
 fn main() -> Result<()> {
+    strata_kernels::check_environment()?;
     let mut found = match Cli::parse().command {
         Command::Step(step) => learn::steps(&step)?,
         Command::Infer(infer) => infer::runs(&infer)?,

@@ -76,8 +76,10 @@ pub struct Explainer {
     normalisation: Vec<(f32, f32)>,
 }
 
-/// Rows whose gradients are computed together.
+/// Rows whose gradients are computed together, at most.
 const BATCH: usize = 64;
+/// Numbers that may pass through the network's layers together: 256 MiB. A gradient needs some times as many.
+const MOST_NUMBERS: usize = 64 << 20;
 
 impl Default for IntegratedGradients {
     fn default() -> Self {
@@ -154,7 +156,8 @@ impl Explainer {
             .input_gradient([row, &baseline[..]].concat(), target)
             .logits;
         let mut mean_gradient = vec![0.0_f64; row.len()];
-        for points in gauss_legendre(settings.steps).chunks(BATCH) {
+        let batch = (MOST_NUMBERS / self.network.numbers_of_a_row()).clamp(1, BATCH);
+        for points in gauss_legendre(settings.steps).chunks(batch) {
             let on_the_way = |(share, _): &(f64, f64)| {
                 let share = *share;
                 let between = move |(x, b): (&f32, &f32)| {

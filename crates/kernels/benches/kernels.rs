@@ -190,16 +190,9 @@ fn convolutions<T: Element>(criterion: &mut Criterion) {
         measure(criterion, &name("weight gradient"), work, || {
             conv2d_weight_gradient(&conv, &x, &dy, black_box(&mut dweight));
         });
-        let packed = PackedConv2d::<T>::pack(
-            conv.window,
-            conv.in_channels,
-            conv.out_channels,
-            1,
-            &weight,
-            &bias,
-        );
+        let packed = PackedConv2d::<T>::pack(&conv, &weight, &bias);
         measure(criterion, &name("packed"), work, || {
-            packed.apply(conv.images, conv.input, &x, None, true, black_box(&mut y));
+            packed.apply(conv.images, &x, None, true, black_box(&mut y));
         });
     }
 }

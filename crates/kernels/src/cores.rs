@@ -23,8 +23,9 @@ fn distinct_cores() -> Option<usize> {
 
 /// How many different cores the processors in `allowed` are, by the lists of those that share a core.
 fn count_cores(allowed: &[usize], siblings: impl Fn(usize) -> Option<String>) -> Option<usize> {
-    let cores: Option<HashSet<String>> = allowed.iter().map(|cpu| siblings(*cpu)).collect();
-    cores.map(|cores| cores.len()).filter(|cores| *cores > 0)
+    // A processor that is allowed but switched off says nothing.
+    let cores: HashSet<String> = allowed.iter().filter_map(|cpu| siblings(*cpu)).collect();
+    (!cores.is_empty()).then_some(cores.len())
 }
 
 /// The numbers of a list such as `0-3,8`.
@@ -52,7 +53,8 @@ mod tests {
             ("0-7", Some(4)),
             ("0,4", Some(1)),
             ("0-1,5", Some(2)),
-            ("7-8", None),
+            ("7-8", Some(1)),
+            ("8-9", None),
         ] {
             let allowed = numbers(allowed).unwrap();
             assert_eq!(count_cores(&allowed, siblings), expected, "{allowed:?}");

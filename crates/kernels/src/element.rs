@@ -59,7 +59,7 @@ impl Element for bf16 {
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
         let bits = value.to_bits();
-        let rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
         // A NaN whose payload rounding would carry away stays a NaN.
         let quiet = bits >> 16 | 0x40;
         Self::from_bits(if value.is_nan() { quiet } else { rounded } as u16)
@@ -91,7 +91,9 @@ mod tests {
             );
         }
         assert_eq!(<bf16 as Element>::from_f32(f32::MAX), bf16::INFINITY);
-        assert!(<bf16 as Element>::from_f32(f32::from_bits(0x7fff_ffff)).is_nan());
+        for bits in [0x7fff_ffff, 0xffff_ffff] {
+            assert!(<bf16 as Element>::from_f32(f32::from_bits(bits)).is_nan());
+        }
         assert_eq!(bf16::from_f32(1.5).to_f32(), 1.5);
     }
 }

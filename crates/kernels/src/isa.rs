@@ -16,7 +16,7 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// Its name, as `STRATA_ISA` and results of benchmarks write it.
+    /// Its name, as results of benchmarks write it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",

@@ -104,14 +104,20 @@ impl std::error::Error for TooLate {}
 /// Where the pool is busy with another caller, this thread does it all.
 ///
 /// # Panics
-/// `work` panics; it is told on once all parts have ended.
+/// `work` panics; it is told on once the parts that others have begun have ended.
 pub(crate) fn run(parts: usize, work: &Work<'_>) {
     let pool = pool();
     let in_turn = |work: &Work<'_>| (0..parts).for_each(work);
     if parts < 2 || pool.workers.is_empty() {
         return in_turn(work);
     }
-    assert!(parts <= MOST_PARTS, "at most {MOST_PARTS} parts");
+    // There is a limit to the parts of a turn: beyond it, one of them is several of the caller's.
+    let together = parts.div_ceil(MOST_PARTS);
+    if together > 1 {
+        return run(parts.div_ceil(together), &|part| {
+            (part * together..parts.min((part + 1) * together)).for_each(work);
+        });
+    }
     let _turn = match pool.shared.turn.try_lock() {
         Ok(turn) => turn,
         // Work that panicked before says nothing of this one.
@@ -124,7 +130,7 @@ pub(crate) fn run(parts: usize, work: &Work<'_>) {
 /// Calls `work` with each item, on as many of the kernels' threads as are free, and returns when all are done.
 ///
 /// # Panics
-/// `work` panics; it is told on once all items are done.
+/// `work` panics; it is told on once what others have begun is done.
 pub fn parallel_for_each<T: Send>(items: impl Iterator<Item = T>, work: impl Fn(T) + Sync) {
     let items: Vec<Mutex<Option<T>>> = items.map(|item| Mutex::new(Some(item))).collect();
     run(items.len(), &|part| {
@@ -322,6 +328,19 @@ mod tests {
         let threads = threads();
         assert_eq!(set_threads(threads), Ok(()));
         assert_eq!(set_threads(threads + 1), Err(TooLate { threads }));
+    }
+
+    #[test]
+    fn there_may_be_more_parts_than_a_turn_has() {
+        let counts: Vec<AtomicUsize> = (0..200_001).map(|_| AtomicUsize::new(0)).collect();
+        run(counts.len(), &|part| {
+            counts[part].fetch_add(1, Ordering::Relaxed);
+        });
+        assert!(
+            counts
+                .iter()
+                .all(|count| count.load(Ordering::Relaxed) == 1)
+        );
     }
 
     #[test]

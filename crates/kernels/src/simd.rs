@@ -26,6 +26,7 @@ pub(crate) trait Vector: Copy {
     unsafe fn store(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn subtract(self, other: Self) -> Self;
+    /// The larger of the two; `other` where one of them is no number.
     unsafe fn max(self, other: Self) -> Self;
     /// `self + a * b`.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
@@ -75,7 +76,13 @@ impl Vector for Portable {
 
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i].max(other.0[i])))
+        Self(std::array::from_fn(|i| {
+            if self.0[i] > other.0[i] {
+                self.0[i]
+            } else {
+                other.0[i]
+            }
+        }))
     }
 
     #[inline(always)]

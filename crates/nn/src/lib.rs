@@ -1,7 +1,7 @@
 //! Layers, levels and networks, built from a specification.
 //!
 //! [`Network`] learns: it is a Burn module and gives gradients. [`Plan`] answers: it is compiled once from the same
-//! levels and weights, allocates nothing per call, and gives a row the same answer in any batch. Both take rows as plain
+//! levels and weights, keeps its buffers from call to call, and gives a row the same answer in any batch. Both take rows as plain
 //! slices of `f32`; neither knows where the rows come from nor how the loss is scheduled.
 
 mod composed;

@@ -3,7 +3,7 @@ use burn::{
     optim::GradientsParams,
     tensor::{Device, Tensor, TensorData},
 };
-use strata_spec::{Level, LevelShapes, Precision, level_shapes};
+use strata_spec::{Layer, Level, LevelShapes, Precision, level_shapes};
 
 use crate::{
     LevelWeights,
@@ -105,6 +105,17 @@ impl Network {
         top.expect("checked levels: the last one has a head")
             .iter()
             .product()
+    }
+
+    /// Numbers that one row becomes on its way through all layers: what learning and gradients keep of it, about.
+    pub fn numbers_of_a_row(&self) -> usize {
+        let levels = self.specs.iter().zip(&self.shapes);
+        let of_level = |(level, shapes): (&Level, &LevelShapes)| {
+            let head = level.head.as_ref();
+            let head = head.map_or(0, |head| numbers_through(&head.layers, &shapes.output));
+            numbers_through(&level.layers, &shapes.input) + head
+        };
+        self.input_len() + levels.map(of_level).sum::<usize>()
     }
 
     /// Number of weights that are learned.
@@ -215,6 +226,29 @@ fn forward(levels: &Levels, input: Tensor<2>, mut pass: Pass<'_>) -> Tensor<2> {
     let top = levels.levels.last();
     let top = top.expect("checked levels: at least one");
     pass.through(&top.head, x).into_rows()
+}
+
+/// What comes out of each of `layers`, and of those in them, for a row of shape `input`.
+fn numbers_through(layers: &[Layer], input: &[usize]) -> usize {
+    let mut shape = input.to_vec();
+    let mut numbers = 0;
+    for layer in layers {
+        let inner: usize = match layer {
+            Layer::Residual(residual) => {
+                numbers_through(&residual.layers, &shape)
+                    + numbers_through(&residual.shortcut, &shape)
+            }
+            Layer::Branches(branches) => branches
+                .branches
+                .iter()
+                .map(|layers| numbers_through(layers, &shape))
+                .sum(),
+            _ => 0,
+        };
+        shape = layer.output_shape(&shape).expect("checked levels");
+        numbers += inner + shape.iter().product::<usize>();
+    }
+    numbers
 }
 
 #[cfg(test)]

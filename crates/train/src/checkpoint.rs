@@ -20,12 +20,18 @@ pub(crate) struct Checkpoint {
     pub(crate) optimizer: OptimizerState,
 }
 
+fn f32_precision() -> Precision {
+    Precision::F32
+}
+
 /// All of a checkpoint that is no tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct State {
     /// Digest of the resolved recipe.
     pub(crate) recipe: Digest,
-    /// Number format in use; never `auto`, which another machine could take for another one.
+    /// Number format in use; never `auto`, which another machine could take for another one. The first runs had no other
+    /// than `f32` and did not write it.
+    #[serde(default = "f32_precision")]
     pub(crate) precision: Precision,
     /// What it learns from.
     pub(crate) data: Vec<DataDigest>,

@@ -48,6 +48,7 @@ impl<C: CheckpointStrategy> CrossEntropyOp for Autodiff<Flex, C> {
 fn loss_and_gradient(logits: FlexTensor, targets: &[u32]) -> (FlexTensor, FlexTensor) {
     let logits = contiguous(logits);
     let [rows, classes] = shape(&logits);
+    assert_eq!(targets.len(), rows, "a target for each row");
     let mut gradient = vec![0.0; rows * classes];
     let total = crate::cross_entropy(values(&logits), targets, &mut gradient);
     let mean = (total / rows as f64) as f32;

@@ -65,16 +65,17 @@ impl<C: CheckpointStrategy> ReluOps for Autodiff<Flex, C> {
 
     fn sum_of(a: Tracked<C>, b: Tracked<C>, relu: bool) -> Tracked<C> {
         let ((a, a_node), (b, b_node)) = (a.into_parts(), b.into_parts());
+        let format = format(&a);
         let y = Flex::sum_of(a, b, relu);
         let kept = relu.then(|| y.clone());
         record::<C, _, 2>(
             [a_node, b_node],
             y,
-            || kept,
-            |y, dy, _| {
+            || (kept, format),
+            |(y, format), dy, _| {
                 let gradient = match y {
                     Some(y) => masked(y, dy),
-                    None => dy,
+                    None => in_format(format, dy),
                 };
                 [Some(gradient.clone()), Some(gradient)]
             },

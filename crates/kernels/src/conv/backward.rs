@@ -129,6 +129,9 @@ pub(super) fn weight_gradient_for<T: Element>(
         conv.weight_len(),
         "room for the gradient of the weights"
     );
+    if conv.images == 0 {
+        return dweight.fill(0.0);
+    }
     if conv.is_depthwise() {
         return depthwise::weight_gradient(isa, conv, x, dy, dweight);
     }

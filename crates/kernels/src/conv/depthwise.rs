@@ -15,6 +15,7 @@ pub(super) fn forward<T: Element>(
 ) {
     let (channels, images) = (conv.in_channels, conv.images);
     let output = conv.output();
+    let weight = &rounded::<T>(weight);
     let places = output[0] * output[1];
     let y = SharedMut::new(y);
     pool::run(places.min(TASKS), &|task| {
@@ -51,6 +52,7 @@ pub(super) fn input_gradient<T: Element>(
 ) {
     let (channels, images) = (conv.in_channels, conv.images);
     let output = conv.output();
+    let weight = &rounded::<T>(weight);
     let places = conv.input[0] * conv.input[1];
     let dx = SharedMut::new(dx);
     pool::run(places.min(TASKS), &|task| {
@@ -107,6 +109,14 @@ pub(super) fn weight_gradient<T: Element>(
             add_products(isa, x, dy, dweight);
         }
     });
+}
+
+/// Weights as numbers of the format of the products.
+fn rounded<T: Element>(weight: &[f32]) -> Vec<f32> {
+    weight
+        .iter()
+        .map(|weight| T::from_f32(*weight).to_f32())
+        .collect()
 }
 
 fn for_each_tap(conv: &Conv2d, mut visit: impl FnMut(usize, [usize; 2]) -> Option<()>) {

@@ -68,6 +68,13 @@ impl<T: Element> Rows<T> for Source<'_, T> {
         }
     }
 
+    fn unit(&self) -> usize {
+        match self {
+            Self::Taps(taps) => taps.unit(),
+            Self::Lines(lines) => lines.unit(),
+        }
+    }
+
     fn live(&self, rows: Range<usize>, ranges: &mut Vec<Range<usize>>) {
         match self {
             Self::Taps(taps) => taps.live(rows, ranges),
@@ -173,12 +180,34 @@ impl<T: Element> Taps<'_, T> {
         (found < self.size[axis]).then_some(found)
     }
 
-    /// The first row of the map that a tap looks at from a place: that of the first image.
-    #[inline(always)]
-    fn source(&self, place: [usize; 2], tap: usize) -> Option<usize> {
+    /// Whether a tap may see the map, not its padding, from one of some places.
+    fn is_seen(&self, places: Range<usize>, tap: usize) -> bool {
         let (ky, kx) = (tap / self.window.kernel[1], tap % self.window.kernel[1]);
-        let (y, x) = (self.along(0, place[0], ky)?, self.along(1, place[1], kx)?);
-        Some((y * self.size[1] + x) * self.images)
+        let mut number = places.start;
+        while number < places.end {
+            let ([y, x], along) = self.places.run(number);
+            let count = along.min(places.end - number);
+            let last = x + (count - 1) * self.places.phases[1];
+            if self.is_seen_along(0, [y, y], ky) && self.is_seen_along(1, [x, last], kx) {
+                return true;
+            }
+            number += count;
+        }
+        false
+    }
+
+    /// The same along `axis`, for places of one line from the first to the last.
+    fn is_seen_along(&self, axis: usize, [first, last]: [usize; 2], tap: usize) -> bool {
+        let (padding, size) = (self.window.padding[axis], self.size[axis]);
+        let (stride, offset) = (self.window.stride[axis], tap * self.window.dilation[axis]);
+        if !self.backward {
+            return last * stride + offset >= padding && first * stride + offset < padding + size;
+        }
+        // Places of a line differ by multiples of the stride.
+        let (first, last) = (first + padding, last + padding);
+        (first + stride * offset - offset).is_multiple_of(stride)
+            && last >= offset
+            && first.saturating_sub(offset) < size * stride
     }
 
     fn taps(&self) -> usize {
@@ -195,21 +224,29 @@ impl<T: Element> Rows<T> for Taps<'_, T> {
         self.taps() * self.channels
     }
 
+    /// The images of a place, or the places of a line.
+    fn unit(&self) -> usize {
+        if self.images >= FEW_IMAGES {
+            return self.images;
+        }
+        self.places.size[1].div_ceil(self.places.phases[1]).max(1) * self.images.max(1)
+    }
+
     fn live(&self, rows: Range<usize>, ranges: &mut Vec<Range<usize>>) {
-        let places = rows.start / self.images..rows.end.div_ceil(self.images);
-        // Taps can only be left out where they fill whole groups of words; and looking for them costs more than it saves
-        // where many places have to be looked at.
-        if !self.channels.is_multiple_of(16 * T::PER_WORD) || places.len() > MOST_PLACES {
+        if rows.is_empty() {
+            return;
+        }
+        // Taps can only be left out where they fill whole groups of words.
+        if !self.channels.is_multiple_of(16 * T::PER_WORD) {
             ranges.push(0..self.depth());
             return;
         }
+        let places = rows.start / self.images..rows.end.div_ceil(self.images);
+        let first = ranges.len();
         for tap in 0..self.taps() {
-            if places
-                .clone()
-                .any(|place| self.source(self.places.at(place), tap).is_some())
-            {
+            if self.is_seen(places.clone(), tap) {
                 let range = tap * self.channels..(tap + 1) * self.channels;
-                match ranges.last_mut() {
+                match ranges[first..].last_mut() {
                     Some(last) if last.end == range.start => last.end = range.end,
                     _ => ranges.push(range),
                 }
@@ -329,8 +366,8 @@ impl<T: Element> Taps<'_, T> {
     }
 }
 
-/// Places of a block of rows up to which taps that see nothing but padding are looked for.
-const MOST_PLACES: usize = 200;
+/// Images of a place up to which a line is what a tile is made of.
+const FEW_IMAGES: usize = 6;
 
 for_each_isa! {
     fn copy_rows<T: Element>(from: &[T], from_stride: usize, to: &mut [T], to_stride: usize, rows: usize, length: usize) {
@@ -429,6 +466,10 @@ impl<T: Element> Rows<T> for Lines<'_, T> {
 
     fn depth(&self) -> usize {
         self.window.kernel[0] * self.window.kernel[1] * self.channels
+    }
+
+    fn unit(&self) -> usize {
+        self.rows().max(1)
     }
 
     fn live(&self, _: Range<usize>, ranges: &mut Vec<Range<usize>>) {

@@ -1,7 +1,7 @@
-use std::marker::PhantomData;
+use std::{marker::PhantomData, ops::Range};
 
 use crate::{
-    Element, Format, Isa, Window,
+    Element, Format, Isa,
     conv::{
         Conv2d,
         gather::Source,
@@ -18,110 +18,65 @@ use crate::{
 #[derive(Debug)]
 pub struct PackedConv2d<T> {
     isa: Isa,
-    window: Window,
-    in_channels: usize,
-    out_channels: usize,
-    groups: usize,
-    /// The panels of each group.
-    panels: Vec<Vec<f32>>,
-    /// The transformed weights, where the kernel may be one for them.
-    transformed: Option<Vec<f32>>,
+    /// Of one image.
+    conv: Conv2d,
+    /// The panels of each group, or transformed weights.
+    weights: Packed,
     bias: Vec<f32>,
     format: PhantomData<T>,
 }
 
+#[derive(Debug)]
+enum Packed {
+    Panels(Vec<Vec<f32>>),
+    Transformed(Vec<f32>),
+}
+
 impl<T: Element> PackedConv2d<T> {
-    /// Packs `weight` `[kernel height, kernel width, in_channels / groups, out_channels]` and `bias` `[out_channels]`.
+    /// Packs `weight` `[kernel height, kernel width, in_channels / groups, out_channels]` and `bias` `[out_channels]` of
+    /// `conv`, whose number of images does not matter.
     ///
     /// # Panics
-    /// The lengths are others, or the numbers of channels are no multiples of `groups`.
-    pub fn pack(
-        window: Window,
-        in_channels: usize,
-        out_channels: usize,
-        groups: usize,
-        weight: &[f32],
-        bias: &[f32],
-    ) -> Self {
-        Self::pack_for(
-            isa(),
-            window,
-            [in_channels, out_channels, groups],
-            weight,
-            bias,
-        )
+    /// The lengths are others, the numbers of channels are no multiples of the groups, or the window does not fit the map.
+    pub fn pack(conv: &Conv2d, weight: &[f32], bias: &[f32]) -> Self {
+        Self::pack_for(isa(), conv, weight, bias)
     }
 
-    pub(super) fn pack_for(
-        isa: Isa,
-        window: Window,
-        [in_channels, out_channels, groups]: [usize; 3],
-        weight: &[f32],
-        bias: &[f32],
-    ) -> Self {
-        let conv = Conv2d {
-            images: 1,
-            input: [0, 0],
-            in_channels,
-            out_channels,
-            groups,
-            window,
-        };
+    pub(super) fn pack_for(isa: Isa, conv: &Conv2d, weight: &[f32], bias: &[f32]) -> Self {
+        let conv = Conv2d { images: 1, ..*conv };
         conv.check();
         assert_eq!(
             weight.len(),
             conv.weight_len(),
             "weights of the convolution"
         );
-        assert_eq!(bias.len(), out_channels, "a bias for each channel");
+        assert_eq!(bias.len(), conv.out_channels, "a bias for each channel");
         let (depth, co) = (conv.taps() * conv.in_of_group(), conv.out_of_group());
-        let pack = |group: usize| {
-            let matrix = Matrix {
-                values: &weight[group * co..],
-                depth,
-                columns: co,
-                order: Order::Steps {
-                    stride: out_channels,
-                },
-            };
-            let mut words = vec![0.0; Panels::words::<T>(depth, co)];
-            let whole = 0..depth;
-            Panels::pack::<T>(isa, matrix, std::slice::from_ref(&whole), &mut words);
-            words
+        let matrix = |group: usize| Matrix {
+            values: &weight[group * co..],
+            depth,
+            columns: co,
+            order: Order::Steps {
+                stride: conv.out_channels,
+            },
         };
-        let panels = (0..groups).map(pack).collect();
-        // Whether it suits the map is known with the map.
-        let suits = T::FORMAT == Format::F32
-            && winograd::suits_packed(&Conv2d {
-                input: [64, 64],
-                ..conv
-            });
-        let transformed = suits.then(|| {
-            let order = Order::Steps {
-                stride: out_channels,
+        let weights = if T::FORMAT == Format::F32 && winograd::suits_packed(&conv) {
+            let mut words = vec![0.0; Weights::words(conv.in_channels, co)];
+            Weights::transform(isa, matrix(0), false, &mut words);
+            Packed::Transformed(words)
+        } else {
+            let pack = |group: usize| {
+                let mut words = vec![0.0; Panels::words::<T>(depth, co)];
+                let whole = 0..depth;
+                Panels::pack::<T>(isa, matrix(group), std::slice::from_ref(&whole), &mut words);
+                words
             };
-            let mut words = vec![0.0; Weights::words(in_channels, out_channels)];
-            Weights::transform(
-                isa,
-                Matrix {
-                    values: weight,
-                    depth,
-                    columns: co,
-                    order,
-                },
-                false,
-                &mut words,
-            );
-            words
-        });
+            Packed::Panels((0..conv.groups).map(pack).collect())
+        };
         Self {
-            transformed,
             isa,
-            window,
-            in_channels,
-            out_channels,
-            groups,
-            panels,
+            conv,
+            weights,
             bias: bias.to_vec(),
             format: PhantomData,
         }
@@ -129,38 +84,20 @@ impl<T: Element> PackedConv2d<T> {
 
     /// Channels that come out.
     pub fn out_channels(&self) -> usize {
-        self.out_channels
+        self.conv.out_channels
     }
 
     /// `y = x * weight + bias + residual`, then the larger of it and 0 where `relu` is set; `x`, `residual` and `y` are
-    /// `[height, width, images, channels]`, `x` of height and width `input`.
+    /// `[height, width, images, channels]`.
     ///
     /// # Panics
-    /// The lengths are others, or the window does not fit the map.
-    pub fn apply(
-        &self,
-        images: usize,
-        input: [usize; 2],
-        x: &[T],
-        residual: Option<&[T]>,
-        relu: bool,
-        y: &mut [T],
-    ) {
-        let &Self {
-            window,
-            in_channels,
-            out_channels,
-            groups,
-            ..
-        } = self;
+    /// The lengths are others.
+    pub fn apply(&self, images: usize, x: &[T], residual: Option<&[T]>, relu: bool, y: &mut [T]) {
         let conv = Conv2d {
             images,
-            input,
-            in_channels,
-            out_channels,
-            groups,
-            window,
+            ..self.conv
         };
+        let (out_channels, co) = (conv.out_channels, conv.out_of_group());
         assert_eq!(x.len(), conv.input_len(), "a map for the convolution");
         assert_eq!(
             y.len(),
@@ -171,59 +108,42 @@ impl<T: Element> PackedConv2d<T> {
             residual.is_none_or(|residual| residual.len() == y.len()),
             "a residual for each output"
         );
-        let (depth, co) = (conv.taps() * conv.in_of_group(), conv.out_of_group());
         let y = SharedMut::new(y);
-        if let (Some(words), Some(x), true) = (
-            &self.transformed,
-            T::singles(x),
-            winograd::suits_packed(&conv),
-        ) {
-            let weights = Weights::transformed(words, in_channels, out_channels);
-            return winograd::multiply(
+        let write = |row: usize, columns: Range<usize>, sums: &[f32]| {
+            let place = row * out_channels + columns.start..row * out_channels + columns.end;
+            // SAFETY: each row and column of the output comes once.
+            let to = unsafe { y.part(place.clone()) };
+            finish(
                 self.isa,
-                &Tiles::of_input(&conv, x),
-                weights,
-                |row, columns, sums| {
-                    let place =
-                        row * out_channels + columns.start..row * out_channels + columns.end;
-                    // SAFETY: each row and column comes once.
-                    let to = unsafe { y.part(place.clone()) };
-                    finish(
-                        self.isa,
-                        sums,
-                        &self.bias[columns],
-                        residual.map(|residual| &residual[place]),
-                        relu,
-                        to,
-                    );
-                },
+                sums,
+                &self.bias[columns],
+                residual.map(|residual| &residual[place]),
+                relu,
+                to,
             );
-        }
-        for (group, panels) in self.panels.iter().enumerate() {
-            with_words(Purpose::Map, Source::<T>::words(&conv), |memory| {
-                let rows = Source::new(self.isa, &conv, x, group, memory);
-                multiply(
-                    self.isa,
-                    &rows,
-                    Panels::packed::<T>(panels, depth, co),
-                    co,
-                    |row, columns, sums| {
-                        let columns = group * co + columns.start..group * co + columns.end;
-                        let place =
-                            row * out_channels + columns.start..row * out_channels + columns.end;
-                        // SAFETY: each row and column of a group comes once.
-                        let to = unsafe { y.part(place.clone()) };
-                        finish(
-                            self.isa,
-                            sums,
-                            &self.bias[columns],
-                            residual.map(|residual| &residual[place]),
-                            relu,
-                            to,
-                        );
-                    },
-                );
-            });
+        };
+        match (&self.weights, T::singles(x)) {
+            (Packed::Transformed(words), Some(x)) => {
+                let weights = Weights::transformed(words, conv.in_channels, co);
+                winograd::multiply(self.isa, &Tiles::of_input(&conv, x), weights, write);
+            }
+            (Packed::Transformed(_), None) => unreachable!("only `f32` is transformed"),
+            (Packed::Panels(groups), _) => {
+                let depth = conv.taps() * conv.in_of_group();
+                for (group, panels) in groups.iter().enumerate() {
+                    with_words(Purpose::Map, Source::<T>::words(&conv), |memory| {
+                        let rows = Source::new(self.isa, &conv, x, group, memory);
+                        let panels = Panels::packed::<T>(panels, depth, co);
+                        multiply(self.isa, &rows, panels, co, |row, columns, sums| {
+                            write(
+                                row,
+                                group * co + columns.start..group * co + columns.end,
+                                sums,
+                            );
+                        });
+                    });
+                }
+            }
         }
     }
 }

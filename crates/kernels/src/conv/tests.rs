@@ -117,10 +117,9 @@ fn check<T: Element>(conv: &Conv2d, seed: u64) {
         let mut y = vec![poison; dy.len()];
         forward::conv2d_for(isa, conv, &x, &weight, Some(&bias), &mut y);
         sums[0].check(&y, &name("output"), true);
-        let sizes = [conv.in_channels, conv.out_channels, conv.groups];
-        let packed = PackedConv2d::<T>::pack_for(isa, conv.window, sizes, &weight, &bias);
+        let packed = PackedConv2d::<T>::pack_for(isa, conv, &weight, &bias);
         let mut y = vec![poison; dy.len()];
-        packed.apply(conv.images, conv.input, &x, Some(&dy), true, &mut y);
+        packed.apply(conv.images, &x, Some(&dy), true, &mut y);
         sums[1].check(&y, &name("packed output"), true);
         let mut dx = vec![poison; x.len()];
         backward::input_gradient_for(isa, conv, &dy, &weight, &mut dx);
@@ -235,10 +234,18 @@ fn an_image_is_the_same_bits_in_any_batch() {
             .into_iter()
             .flat_map(|isa| [(isa, 7), (isa, 40)])
         {
-            let packed = PackedConv2d::<T>::pack_for(isa, window, [ci, co, 1], &weight, &bias);
+            let conv = Conv2d {
+                images: 1,
+                input,
+                in_channels: ci,
+                out_channels: co,
+                groups: 1,
+                window,
+            };
+            let packed = PackedConv2d::<T>::pack_for(isa, &conv, &weight, &bias);
             let x: Vec<T> = numbers(30 * images * ci, 6);
             let mut together = vec![T::default(); 30 * images * co];
-            packed.apply(images, input, &x, None, false, &mut together);
+            packed.apply(images, &x, None, false, &mut together);
             for image in 0..images {
                 let alone: Vec<T> = x
                     .chunks(ci)
@@ -248,7 +255,7 @@ fn an_image_is_the_same_bits_in_any_batch() {
                     .copied()
                     .collect();
                 let mut y = vec![T::default(); 30 * co];
-                packed.apply(1, input, &alone, None, false, &mut y);
+                packed.apply(1, &alone, None, false, &mut y);
                 let expected: Vec<T> = together
                     .chunks(co)
                     .skip(image)

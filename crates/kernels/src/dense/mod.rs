@@ -217,6 +217,10 @@ impl<T: Element> Rows<T> for Plain<'_, T> {
         self.depth
     }
 
+    fn unit(&self) -> usize {
+        self.rows().max(1)
+    }
+
     fn live(&self, _: Range<usize>, ranges: &mut Vec<Range<usize>>) {
         ranges.push(0..self.depth);
     }

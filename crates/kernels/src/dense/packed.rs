@@ -208,7 +208,8 @@ impl Tile<'_> {
                 for (v, sum) in sums.iter().enumerate() {
                     let mut sum = sum.add(V::load(self.bias.as_ptr().add(v * V::LANES)));
                     if self.relu {
-                        sum = sum.max(V::zero());
+                        // What is no number stays none.
+                        sum = V::zero().max(sum);
                     }
                     sum.store(finished.as_mut_ptr().add(v * V::LANES));
                 }

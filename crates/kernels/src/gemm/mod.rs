@@ -5,7 +5,8 @@
 //! plain matrices. A block of the left operand stays in the second-level cache while the panels pass by.
 //!
 //! Every sum runs over its elements in their order, in `f32`; how the work is cut into blocks, tiles and threads has no
-//! influence on a result. Elements that are known to be zero may be left out, which changes no bit either.
+//! influence on a result. Elements that are known to be zero may be left out, which changes no bit either, as long as the
+//! weights are finite.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
@@ -31,6 +32,9 @@ pub(crate) trait Rows<T>: Sync {
 
     /// Elements of each.
     fn depth(&self) -> usize;
+
+    /// Rows that see much the same follow each other: so many, from multiples of it on. At least 1.
+    fn unit(&self) -> usize;
 
     /// Adds the ranges of elements, in order and apart from each other, outside of which all of `rows` are zero. They
     /// begin and end at multiples of 16 words, or at the end of the row.

@@ -1,6 +1,6 @@
 //! `left * right`, with a left operand that is gathered and a right one that is packed.
 
-use std::ops::Range;
+use std::{cell::Cell, ops::Range};
 
 use crate::{
     Element, Isa,
@@ -57,6 +57,26 @@ pub(crate) fn multiply<T: Element>(
     });
 }
 
+/// Lists that a block needs; kept by each thread, so that a block allocates nothing.
+#[derive(Debug, Default)]
+struct Lists {
+    /// The parts of the sum that matter to the block.
+    live: Vec<Range<usize>>,
+    /// The rows of each tile, and the parts that matter to it, one tile's after another's.
+    tiles: Vec<(Range<usize>, Range<usize>)>,
+    live_of_tiles: Vec<Range<usize>>,
+    /// The segments of a chunk, and the elements that they are made of.
+    segments: Vec<Segment>,
+    elements: Vec<Range<usize>>,
+    /// The segments of each tile, one tile's after another's, and where each one's end.
+    segments_of_tiles: Vec<Segment>,
+    ends: Vec<usize>,
+}
+
+thread_local! {
+    static LISTS: Cell<Lists> = Cell::default();
+}
+
 fn block<T: Element>(
     kernel: Kernel,
     left: &impl Rows<T>,
@@ -68,34 +88,35 @@ fn block<T: Element>(
 ) {
     // A little more than the columns, so that the rows do not compete for places in the cache.
     let stride = panels.len() * PANEL + 16;
-    let mut live = Vec::new();
-    left.live(rows.clone(), &mut live);
+    let mut lists = LISTS.take();
+    lists.find_live(left, rows.clone(), kernel.rows);
     with_words(Purpose::Blocks, rows.len() * (STRIDE + stride), |memory| {
         let (gathered, product) = memory.split_at_mut(rows.len() * STRIDE);
+        let mut chunks = Chunks::new::<T>(&lists.live);
         let mut add = false;
-        for_each_chunk::<T>(&live, |segments, ranges| {
-            for (segment, range) in segments.iter().zip(ranges) {
+        while chunks.next::<T>(&lists.live, &mut lists.segments, &mut lists.elements) {
+            for (segment, elements) in lists.segments.iter().zip(&lists.elements) {
                 let to = &mut elements_of_mut::<T>(gathered)[segment.left * T::PER_WORD..];
-                left.gather(rows.clone(), range.clone(), to);
-                if !range.len().is_multiple_of(T::PER_WORD) {
+                left.gather(rows.clone(), elements.clone(), to);
+                if !elements.len().is_multiple_of(T::PER_WORD) {
                     // The other half of the last word.
                     for row in 0..rows.len() {
-                        to[row * block_stride::<T>() + range.len()] = T::default();
+                        to[row * block_stride::<T>() + elements.len()] = T::default();
                     }
                 }
             }
+            lists.share_out::<T>();
             for (index, panel) in panels.clone().enumerate() {
                 let panel = right.panel(panel);
-                debug_assert!(
-                    segments
-                        .iter()
-                        .all(|segment| (segment.right + segment.depth) * PANEL <= panel.len())
-                );
-                for tile in even_parts(rows.len(), kernel.rows) {
+                let fits =
+                    |segment: &Segment| (segment.right + segment.depth) * PANEL <= panel.len();
+                debug_assert!(lists.segments.iter().all(fits));
+                let mut start = 0;
+                for ((tile, _), end) in lists.tiles.iter().zip(&lists.ends) {
                     let words = Tile {
                         left: gathered[tile.start * STRIDE..].as_ptr(),
                         right: panel.as_ptr(),
-                        segments,
+                        segments: &lists.segments_of_tiles[start..*end],
                         to: product[tile.start * stride + index * PANEL..].as_mut_ptr(),
                         to_stride: stride,
                         add,
@@ -103,10 +124,11 @@ fn block<T: Element>(
                     // SAFETY: the segments lie in the panel, and within `DEPTH` words of the gathered rows; the tile lies
                     // in `product`, whose rows have room for a whole panel; `kernel` was made for this CPU.
                     unsafe { kernel.run(&words, tile.len(), false) };
+                    start = *end;
                 }
             }
             add = true;
-        });
+        }
         if !add {
             product.fill(0.0);
         }
@@ -115,43 +137,116 @@ fn block<T: Element>(
             finish(row, columns.clone(), &sums[..columns.len()]);
         }
     });
+    LISTS.set(lists);
 }
 
-/// Cuts the live parts of a sum into chunks of at most [`DEPTH`] words; gives each as segments and as ranges of elements.
-fn for_each_chunk<T: Element>(
-    live: &[Range<usize>],
-    mut visit: impl FnMut(&[Segment], &[Range<usize>]),
-) {
-    let words: usize = live
-        .iter()
-        .map(|range| range.len().div_ceil(T::PER_WORD))
-        .sum();
-    let most = words
-        .div_ceil(words.div_ceil(DEPTH).max(1))
-        .next_multiple_of(16)
-        .min(DEPTH);
-    let (mut segments, mut ranges, mut filled) = (Vec::new(), Vec::new(), 0);
-    for range in live {
-        let mut start = range.start;
-        while start < range.end {
-            let end = range.end.min(start + (most - filled) * T::PER_WORD);
-            let depth = (end - start).div_ceil(T::PER_WORD);
-            segments.push(Segment {
-                left: filled,
-                right: start / T::PER_WORD,
-                depth,
-            });
-            ranges.push(start..end);
-            (start, filled) = (end, filled + depth);
-            if filled == most {
-                visit(&segments, &ranges);
-                segments.clear();
-                ranges.clear();
-                filled = 0;
+impl Lists {
+    /// Cuts `rows` into tiles of at most `most`, and finds what matters to each and to all of them.
+    fn find_live<T>(&mut self, left: &impl Rows<T>, rows: Range<usize>, most: usize) {
+        self.live.clear();
+        self.tiles.clear();
+        self.live_of_tiles.clear();
+        left.live(rows.clone(), &mut self.live);
+        // Tiles end where rows begin that see something else, unless they would be too small.
+        let unit = left.unit();
+        let unit = if unit < most / 2 {
+            most / unit * unit
+        } else {
+            unit
+        };
+        let mut first = rows.start;
+        while first < rows.end {
+            let end = rows.end.min((first / unit + 1) * unit);
+            for tile in even_parts(end - first, most) {
+                let tile = first + tile.start..first + tile.end;
+                let start = self.live_of_tiles.len();
+                left.live(tile.clone(), &mut self.live_of_tiles);
+                let of_block = tile.start - rows.start..tile.end - rows.start;
+                self.tiles.push((of_block, start..self.live_of_tiles.len()));
             }
+            first = end;
         }
     }
-    if filled > 0 {
-        visit(&segments, &ranges);
+
+    /// Gives each tile those parts of the chunk's segments that matter to it.
+    fn share_out<T: Element>(&mut self) {
+        self.segments_of_tiles.clear();
+        self.ends.clear();
+        for (_, live) in &self.tiles {
+            let live = &self.live_of_tiles[live.clone()];
+            for (segment, elements) in self.segments.iter().zip(&self.elements) {
+                for live in live {
+                    let (start, end) = (live.start.max(elements.start), live.end.min(elements.end));
+                    if start < end {
+                        let skipped = (start - elements.start) / T::PER_WORD;
+                        self.segments_of_tiles.push(Segment {
+                            left: segment.left + skipped,
+                            right: segment.right + skipped,
+                            depth: (end - start).div_ceil(T::PER_WORD),
+                        });
+                    }
+                }
+            }
+            self.ends.push(self.segments_of_tiles.len());
+        }
+    }
+}
+
+/// Cuts the live parts of a sum into chunks of at most [`DEPTH`] words.
+struct Chunks {
+    /// Words of each.
+    most: usize,
+    /// The next element: of which part, and where in it.
+    part: usize,
+    start: usize,
+}
+
+impl Chunks {
+    fn new<T: Element>(live: &[Range<usize>]) -> Self {
+        let words: usize = live
+            .iter()
+            .map(|range| range.len().div_ceil(T::PER_WORD))
+            .sum();
+        let most = words
+            .div_ceil(words.div_ceil(DEPTH).max(1))
+            .next_multiple_of(16)
+            .min(DEPTH);
+        Self {
+            most,
+            part: 0,
+            start: live.first().map_or(0, |range| range.start),
+        }
+    }
+
+    /// The next chunk, as segments and as ranges of elements; false where there is none.
+    fn next<T: Element>(
+        &mut self,
+        live: &[Range<usize>],
+        segments: &mut Vec<Segment>,
+        elements: &mut Vec<Range<usize>>,
+    ) -> bool {
+        segments.clear();
+        elements.clear();
+        let mut filled = 0;
+        while filled < self.most && self.part < live.len() {
+            let range = &live[self.part];
+            let end = range
+                .end
+                .min(self.start + (self.most - filled) * T::PER_WORD);
+            let depth = (end - self.start).div_ceil(T::PER_WORD);
+            segments.push(Segment {
+                left: filled,
+                right: self.start / T::PER_WORD,
+                depth,
+            });
+            elements.push(self.start..end);
+            filled += depth;
+            self.start = end;
+            if end == range.end {
+                self.part += 1;
+                self.start = live.get(self.part).map_or(0, |range| range.start);
+            }
+        }
+        filled > 0
     }
 }

@@ -1,6 +1,6 @@
 //! From levels and weights to steps.
 
-use strata_kernels::{DenseWeights, Element, PackedConv2d};
+use strata_kernels::{Conv2d, DenseWeights, Element, PackedConv2d};
 use strata_spec::{BatchNorm, Conv, Layer, Level, Residual, level_shapes};
 
 use super::{
@@ -253,16 +253,16 @@ impl<T: Element> Compiler<'_, T> {
             Value::Maps(slot) => slot,
             Value::Rows(_) => unreachable!("a residual layer on maps holds maps"),
         });
-        self.steps.push(Step::Conv {
-            packed: PackedConv2d::pack(
-                window,
-                shape.channels,
-                conv.channels,
-                conv.groups,
-                &weight,
-                &bias,
-            ),
+        let sizes = Conv2d {
+            images: 1,
             input: shape.size,
+            in_channels: shape.channels,
+            out_channels: conv.channels,
+            groups: conv.groups,
+            window,
+        };
+        self.steps.push(Step::Conv {
+            packed: PackedConv2d::pack(&sizes, &weight, &bias),
             residual,
             relu: after.relu,
             from,

@@ -72,7 +72,6 @@ pub(super) enum Step<T> {
     },
     Conv {
         packed: PackedConv2d<T>,
-        input: [usize; 2],
         residual: Option<Slot>,
         relu: bool,
         from: Slot,
@@ -237,14 +236,13 @@ impl<T: Element> Step<T> {
             }),
             Self::Conv {
                 packed,
-                input,
                 residual,
                 relu,
                 from,
                 to,
             } => fill(maps, *to, count, |maps, to| {
                 let residual = residual.map(|residual| part(maps, residual, count));
-                packed.apply(count, *input, part(maps, *from, count), residual, *relu, to);
+                packed.apply(count, part(maps, *from, count), residual, *relu, to);
             }),
             Self::Pool {
                 pooling,

@@ -30,6 +30,7 @@ pub use window::Window;
 /// Shapes are those of one row; the batch comes before them. Maps are `[channels, height, width]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", remote = "Self")]
+#[schemars(transform = with_bare_words)]
 pub enum Layer {
     /// Any shape to one dimension, in row-major order.
     Flatten,
@@ -55,6 +56,14 @@ pub enum Layer {
     Residual(Residual),
     /// Several ways through layers, their channels put together.
     Branches(Branches),
+}
+
+/// Layers whose settings all have defaults are words, too.
+fn with_bare_words(schema: &mut schemars::Schema) {
+    let words = serde_json::json!({"type": "string", "enum": ["batch-norm", "layer-norm"]});
+    if let Some(serde_json::Value::Array(forms)) = schema.get_mut("oneOf") {
+        forms.push(words);
+    }
 }
 
 /// Settings of [`Layer::Dense`]. Weights are stored as PyTorch's `Linear` stores them:

@@ -29,8 +29,6 @@ pub(crate) fn multiply(
     if row_blocks > 1 {
         row_blocks = row_blocks.next_multiple_of(pool::threads());
     }
-    // There is a limit to the number of tasks; larger ones do several blocks.
-    let row_blocks = row_blocks.min(1 << 12);
     let column_blocks = weights.panels().div_ceil(BLOCK_PANELS);
     pool::run(row_blocks * column_blocks, &|task| {
         let (row_block, column_block) = (task / column_blocks, task % column_blocks);
