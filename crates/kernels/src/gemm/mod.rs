@@ -20,7 +20,7 @@ mod transposed;
 pub(crate) use pack::{Matrix, Order, Panels, pack_part};
 pub(crate) use product::multiply;
 pub(crate) use scratch::{Purpose, SharedMut, elements_of_mut, with_words};
-pub(crate) use tile::{DEPTH, Kernel, PANEL, STRIDE, Segment, Tile};
+pub(crate) use tile::{DEPTH, Kernel, PANEL, STRIDE, Segment, Tile, prefetch};
 pub(crate) use transposed::{Right, multiply_transposed};
 
 use std::ops::Range;

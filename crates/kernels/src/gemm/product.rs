@@ -7,7 +7,7 @@ use crate::{
     gemm::{
         Panels, Rows, block_stride, elements_of_mut, even_parts,
         scratch::{Purpose, with_words},
-        tile::{DEPTH, Kernel, PANEL, STRIDE, Segment, Tile},
+        tile::{DEPTH, Kernel, PANEL, STRIDE, Segment, Tile, prefetch},
     },
     pool,
 };
@@ -111,8 +111,21 @@ fn block<T: Element>(
                 let fits =
                     |segment: &Segment| (segment.right + segment.depth) * PANEL <= panel.len();
                 debug_assert!(lists.segments.iter().all(fits));
+                // What this chunk takes of the next panel; of the last one, what the next chunk takes of the first.
+                let steps = lists.segments.first().map_or(0, |segment| segment.right)
+                    ..lists
+                        .segments
+                        .last()
+                        .map_or(0, |segment| segment.right + segment.depth);
+                let next = if index + 1 < panels.len() {
+                    &right.panel(panels.start + index + 1)[steps.start * PANEL..steps.end * PANEL]
+                } else {
+                    let first = right.panel(panels.start);
+                    &first[steps.end * PANEL..first.len().min((steps.end + steps.len()) * PANEL)]
+                };
                 let mut start = 0;
-                for ((tile, _), end) in lists.tiles.iter().zip(&lists.ends) {
+                for (number, ((tile, _), end)) in lists.tiles.iter().zip(&lists.ends).enumerate() {
+                    prefetch(next, number, lists.tiles.len());
                     let words = Tile {
                         left: gathered[tile.start * STRIDE..].as_ptr(),
                         right: panel.as_ptr(),

@@ -4,7 +4,7 @@
 //! words is one product, or the sum of two; so both formats have the same loops, and differ in one instruction.
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{__m256, __m512, __m512bh, _mm512_dpbf16_ps};
+use std::arch::x86_64::{__m256, __m512, __m512bh, _MM_HINT_T1, _mm_prefetch, _mm512_dpbf16_ps};
 
 use crate::{
     Format, Isa,
@@ -40,6 +40,23 @@ pub(crate) struct Tile<'a> {
     pub(crate) to_stride: usize,
     /// Whether the product is added to what is there.
     pub(crate) add: bool,
+}
+
+/// Asks for the words of part `part` of `parts` to be brought to the second-level cache. A panel that comes from memory is
+/// asked for while the one before it is worked on: the first tile would wait for all of it otherwise.
+#[inline(always)]
+pub(crate) fn prefetch(words: &[f32], part: usize, parts: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        const LINE: usize = 64 / size_of::<f32>();
+        let words = &words[words.len() * part / parts..words.len() * (part + 1) / parts];
+        for line in words.chunks(LINE) {
+            // SAFETY: every x86-64 CPU has the instruction, which changes nothing but the cache.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (words, part, parts);
 }
 
 /// An inner kernel for one instruction set and format.

@@ -3,7 +3,9 @@ use std::ops::Range;
 use super::{CHUNK, FREQUENCIES, Place, Tiles, Weights, transform};
 use crate::{
     Format, Isa,
-    gemm::{DEPTH, Kernel, PANEL, Purpose, STRIDE, Segment, Tile, even_parts, with_words},
+    gemm::{
+        DEPTH, Kernel, PANEL, Purpose, STRIDE, Segment, Tile, even_parts, prefetch, with_words,
+    },
     pool,
 };
 
@@ -81,12 +83,20 @@ fn block(
                     right: channels.start,
                     depth: channels.len(),
                 }];
-                tiles.transform(isa, rows.clone(), channels, place, transformed);
+                tiles.transform(isa, rows.clone(), channels.clone(), place, transformed);
                 for frequency in 0..FREQUENCIES {
                     for (index, panel) in panels.clone().enumerate() {
                         let right = weights.panel(frequency, panel);
                         assert!((segments[0].right + segments[0].depth) * PANEL <= right.len());
-                        for part in even_parts(rows.len(), kernel.rows) {
+                        let next = if index + 1 < panels.len() {
+                            weights.panel(frequency, panel + 1)
+                        } else {
+                            weights.panel((frequency + 1) % FREQUENCIES, panels.start)
+                        };
+                        let next = &next[channels.start * PANEL..channels.end * PANEL];
+                        let tiles = rows.len().div_ceil(kernel.rows);
+                        for (number, part) in even_parts(rows.len(), kernel.rows).enumerate() {
+                            prefetch(next, number, tiles);
                             let to = (frequency * rows.len() + part.start) * product_stride
                                 + index * PANEL;
                             let left = &transformed[place.of(frequency) + part.start * STRIDE..];
