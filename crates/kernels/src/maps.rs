@@ -94,7 +94,7 @@ pub fn concat<T: Element>(parts: &[(&[T], usize)], rows: usize, to: &mut [T]) {
     });
 }
 
-/// Takes rows that [`concat`] put together apart again.
+/// Takes rows that [`concat()`] put together apart again.
 ///
 /// # Panics
 /// The lengths are not those of `rows` rows.
