@@ -19,13 +19,20 @@ class Mode:
     """Measures it once, given the number of the round."""
 
 
+# Limits under which products of bf16 are emulated: a hundred times as slow as those of f32, and hours to measure.
+WITHOUT_BF16 = ("avx2", "portable")
+
+
 def compare(bench, work, unit, ours, modes, left_out=(), **more):
     """Measures ours (functions by precision) and the peers' modes in turn; rows as `against_best` makes them.
 
     Each side runs once before: what only its first run needs (a cold disk, a compiler) is over then, and a mode that
     fails is left out, which the rows say. `left_out` are those that cannot even be tried, with the reason.
     """
-    peers, failed = usable(modes, bench.say)
+    modes = list(modes)
+    emulated = [mode for mode in modes if mode.precision == "bf16" and bench.isa in WITHOUT_BF16]
+    left_out = [*left_out, *(f"{mode.name}: {bench.isa} has no instruction for it" for mode in emulated)]
+    peers, failed = usable([mode for mode in modes if mode not in emulated], bench.say)
     for measure in ours.values():
         measure(0)
     programs = {f"strata {precision}": measure for precision, measure in ours.items()}

@@ -103,7 +103,7 @@ class Modes(unittest.TestCase):
     def test_a_mode_that_fails_is_left_out_and_the_rows_say_why(self):
         broken = [PYTHON, "-c", "import sys; sys.exit('some lines\\nno bf16 here')"]
         modes = [mode("a", "f32", 4.0), mode("b", "bf16", broken)]
-        bench = SimpleNamespace(runs=2, say=lambda _: None)
+        bench = SimpleNamespace(runs=2, say=lambda _: None, isa=None)
         (row,) = compare(bench, "w", "ms", {"f32": lambda _: 1.0}, modes, ["c: cannot"])
         self.assertEqual((row["peer_name"], row["runs"]), ("a", 2))
         self.assertEqual(
@@ -111,6 +111,12 @@ class Modes(unittest.TestCase):
         )
         with self.assertRaisesRegex(BenchError, "no mode of the peers works: b: no bf16 here"):
             usable(modes[1:], lambda _: None)
+
+    def test_a_format_that_is_emulated_is_left_out(self):
+        modes = [mode("a", "f32", 4.0), mode("b", "bf16", [PYTHON, "-c", "1 / 0"])]
+        bench = SimpleNamespace(runs=1, say=lambda _: None, isa="avx2")
+        (row,) = compare(bench, "w", "ms", {"f32": lambda _: 1.0}, iter(modes))
+        self.assertTrue(row["note"].endswith("left out: b: avx2 has no instruction for it"))
 
 
 class Instructions(unittest.TestCase):

@@ -19,6 +19,8 @@ pub trait Element:
     const PER_WORD: usize = 4 / size_of::<Self>();
     /// The numbers, if they are `f32`.
     fn singles(values: &[Self]) -> Option<&[f32]>;
+    /// The numbers, if they are [`bf16`].
+    fn halves(values: &[Self]) -> Option<&[bf16]>;
     /// The same number as `f32`; exact.
     fn to_f32(self) -> f32;
     /// The nearest number, to even where two are as near.
@@ -30,6 +32,10 @@ impl Element for f32 {
 
     fn singles(values: &[Self]) -> Option<&[f32]> {
         Some(values)
+    }
+
+    fn halves(_: &[Self]) -> Option<&[bf16]> {
+        None
     }
 
     #[inline(always)]
@@ -48,6 +54,10 @@ impl Element for bf16 {
 
     fn singles(_: &[Self]) -> Option<&[f32]> {
         None
+    }
+
+    fn halves(values: &[Self]) -> Option<&[Self]> {
+        Some(values)
     }
 
     #[inline(always)]

@@ -38,7 +38,7 @@ pub fn layer_norm<T: Element>(
         return;
     }
     let isa = isa();
-    let length = part_length(x.len(), width);
+    let length = part_length(width);
     let of_rows = mean
         .chunks_mut(length / width)
         .zip(rstd.chunks_mut(length / width));
@@ -70,7 +70,7 @@ pub fn layer_norm_backward<T: Element>(
     assert_eq!(dgamma.len(), width, "a dgamma for each column");
     assert_eq!(dbeta.len(), width, "a dbeta for each column");
     let isa = isa();
-    let length = part_length_of_at_least(LEAST_ROWS, x.len(), width);
+    let length = part_length_of_at_least(LEAST_ROWS, width);
     let mut partials = vec![0.0_f32; x.len().div_ceil(length) * 2 * width];
     let of_rows = mean.chunks(length / width).zip(rstd.chunks(length / width));
     let parts = x

@@ -80,7 +80,7 @@ pub fn concat<T: Element>(parts: &[(&[T], usize)], rows: usize, to: &mut [T]) {
     if to.is_empty() {
         return;
     }
-    let rows = part_length(rows, 1).min(part_length(to.len(), width) / width);
+    let rows = part_length(1).min(part_length(width) / width);
     let bands = to.chunks_mut(rows * width).enumerate();
     pool::parallel_for_each(bands, |(band, to)| {
         let mut first = 0;
@@ -111,7 +111,7 @@ pub fn split<T: Element>(from: &[T], rows: usize, parts: &mut [(&mut [T], usize)
     if from.is_empty() {
         return;
     }
-    let rows = part_length(from.len(), width) / width;
+    let rows = part_length(width) / width;
     let mut first = 0;
     for (part, channels) in parts.iter_mut().filter(|(_, channels)| *channels > 0) {
         let channels = *channels;
@@ -139,7 +139,7 @@ pub fn column_sums<T: Element>(width: usize, x: &[T], sums: &mut [f32]) {
     assert_eq!(sums.len(), width, "a sum for each column");
     let isa = isa();
     let tile = tile_width(width);
-    let length = part_length_of_at_least(256 * width / tile, x.len(), tile);
+    let length = part_length_of_at_least(256 * width / tile, tile);
     let mut partials = vec![0.0_f64; x.len().div_ceil(length) * width];
     let parts = x.chunks(length).zip(partials.chunks_mut(width));
     pool::parallel_for_each(parts, |(x, partial)| {
@@ -164,7 +164,7 @@ pub fn column_sums<T: Element>(width: usize, x: &[T], sums: &mut [f32]) {
 /// The lengths differ.
 pub fn relu<T: Element>(x: &[T], y: &mut [T]) {
     assert_eq!(x.len(), y.len(), "equal lengths");
-    let (isa, length) = (isa(), part_length(y.len(), 1));
+    let (isa, length) = (isa(), part_length(1));
     pool::parallel_for_each(x.chunks(length).zip(y.chunks_mut(length)), |(x, y)| {
         relu_part(isa, x, y);
     });
@@ -176,7 +176,7 @@ pub fn relu<T: Element>(x: &[T], y: &mut [T]) {
 /// The lengths differ.
 pub fn relu_backward<T: Element>(y: &[T], dy: &[T], dx: &mut [T]) {
     assert!(y.len() == dx.len() && dy.len() == dx.len(), "equal lengths");
-    let (isa, length) = (isa(), part_length(dx.len(), 1));
+    let (isa, length) = (isa(), part_length(1));
     let parts = y
         .chunks(length)
         .zip(dy.chunks(length))
@@ -198,7 +198,7 @@ pub fn add<T: Element>(a: &[T], b: &[T], y: &mut [T]) {
 /// The lengths differ.
 pub fn add_relu<T: Element>(a: &[T], b: &[T], relu: bool, y: &mut [T]) {
     assert!(a.len() == y.len() && b.len() == y.len(), "equal lengths");
-    let (isa, length) = (isa(), part_length(y.len(), 1));
+    let (isa, length) = (isa(), part_length(1));
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
     let parts = a
         .chunks(length)
@@ -213,7 +213,7 @@ pub fn add_relu<T: Element>(a: &[T], b: &[T], relu: bool, y: &mut [T]) {
 /// The lengths differ.
 pub fn convert<A: Element, B: Element>(from: &[A], to: &mut [B]) {
     assert_eq!(from.len(), to.len(), "equal lengths");
-    let (isa, length) = (isa(), part_length(to.len(), 1));
+    let (isa, length) = (isa(), part_length(1));
     let parts = from.chunks(length).zip(to.chunks_mut(length));
     pool::parallel_for_each(parts, |(from, to)| convert_part(isa, from, to));
 }

@@ -3,11 +3,8 @@ use crate::{
     pool,
 };
 
-/// Weights that one thread steps at a time, at least: there is a limit to the number of parts. The result does not depend
-/// on it: every weight is on its own.
-fn chunk_length(weights: usize) -> usize {
-    (1 << 15).max(weights.div_ceil(1 << 15))
-}
+/// Weights that one thread steps at a time. The result does not depend on it: every weight is on its own.
+const CHUNK: usize = 1 << 15;
 
 /// One step of stochastic gradient descent, as PyTorch does it.
 #[derive(Clone, Copy, Debug)]
@@ -59,11 +56,10 @@ pub fn sgd(weights: &mut [f32], gradients: &[f32], velocity: &mut [f32], step: S
         "one gradient a weight"
     );
     let isa = isa();
-    let length = chunk_length(weights.len());
     let chunks = weights
-        .chunks_mut(length)
-        .zip(gradients.chunks(length))
-        .zip(velocity.chunks_mut(length));
+        .chunks_mut(CHUNK)
+        .zip(gradients.chunks(CHUNK))
+        .zip(velocity.chunks_mut(CHUNK));
     pool::parallel_for_each(chunks, |((weights, gradients), velocity)| {
         sgd_chunk(isa, weights, gradients, velocity, step)
     });
@@ -86,11 +82,10 @@ pub fn adam(
         "two moments a weight"
     );
     let isa = isa();
-    let length = chunk_length(weights.len());
-    let moments = moment1.chunks_mut(length).zip(moment2.chunks_mut(length));
+    let moments = moment1.chunks_mut(CHUNK).zip(moment2.chunks_mut(CHUNK));
     let chunks = weights
-        .chunks_mut(length)
-        .zip(gradients.chunks(length))
+        .chunks_mut(CHUNK)
+        .zip(gradients.chunks(CHUNK))
         .zip(moments);
     pool::parallel_for_each(chunks, |((weights, gradients), (moment1, moment2))| {
         adam_chunk(isa, weights, gradients, moment1, moment2, step);

@@ -25,7 +25,7 @@ const LOOKS_BEFORE_SLEEP: u32 = 4_000;
 const LOOKS_BEFORE_YIELD: u32 = 2_000;
 
 /// The most parts that [`run`] takes: they have 16 bits in [`Turn`].
-pub(crate) const MOST_PARTS: usize = u16::MAX as usize;
+const MOST_PARTS: usize = u16::MAX as usize;
 
 /// The most threads that somebody may ask for.
 const MOST_THREADS: usize = 1024;

@@ -1,7 +1,7 @@
 //! What the kernels that go through rows of channels share: how rows are cut into parts, and how few channels fill
 //! whole vectors.
 
-use crate::{Isa, pool::MOST_PARTS};
+use crate::Isa;
 
 /// Elements that a part has, about: some ten microseconds of work, and in the second cache still.
 const PART_LENGTH: usize = 1 << 15;
@@ -30,20 +30,15 @@ pub(crate) fn tile_width(channels: usize) -> usize {
     vectors * LEAST_TILE.div_ceil(vectors)
 }
 
-/// Elements of a part of `length` elements: a multiple of `unit`, about `PART_LENGTH`. It depends on the shape alone,
+/// Elements of a part: a multiple of `unit`, about `PART_LENGTH`. It depends on the shape alone,
 /// so sums over parts do not depend on the number of threads.
-pub(crate) fn part_length(length: usize, unit: usize) -> usize {
-    part_length_of_at_least(1, length, unit)
+pub(crate) fn part_length(unit: usize) -> usize {
+    part_length_of_at_least(1, unit)
 }
 
 /// The same with at least `least` units in a part, where something is stored for each part.
-pub(crate) fn part_length_of_at_least(least: usize, length: usize, unit: usize) -> usize {
-    let units = length.div_ceil(unit);
-    least
-        .max(PART_LENGTH / unit)
-        .max(units.div_ceil(MOST_PARTS))
-        .max(1)
-        * unit
+pub(crate) fn part_length_of_at_least(least: usize, unit: usize) -> usize {
+    least.max(PART_LENGTH / unit).max(1) * unit
 }
 
 /// The chunks of an optional slice of `length` elements: as many as it would have if it were there.

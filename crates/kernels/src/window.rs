@@ -55,4 +55,23 @@ impl Window {
             .checked_sub(self.padding[axis])
             .filter(|place| *place < input)
     }
+
+    /// The window along `axis`, of `outputs` many, that sees place `input` with its place `tap`: [`Window::place`] the
+    /// other way round.
+    #[inline(always)]
+    pub fn output_at(
+        &self,
+        axis: usize,
+        input: usize,
+        tap: usize,
+        outputs: usize,
+    ) -> Option<usize> {
+        let start = (input + self.padding[axis]).checked_sub(tap * self.dilation[axis])?;
+        let output = match self.stride[axis] {
+            1 => start,
+            stride if start.is_multiple_of(stride) => start / stride,
+            _ => return None,
+        };
+        (output < outputs).then_some(output)
+    }
 }

@@ -355,8 +355,10 @@ impl<'a> Trainer<'a> {
 
     fn end_epoch(&mut self, epoch: u64) -> Result<Option<Metrics>, TrainError> {
         let weights = self.finite_weights()?;
-        let plan = self.plan(&weights);
-        let validation = self.validate(&plan)?;
+        let validation = match &self.validation {
+            Some(held) => Some(self.validate(&self.plan(&weights), held)?),
+            None => None,
+        };
         self.count_seconds();
         let partial = std::mem::take(&mut self.state.partial);
         if let (Some(stopping), Some(metrics)) = (&self.recipe.train.early_stopping, &validation) {
@@ -406,7 +408,10 @@ impl<'a> Trainer<'a> {
         };
         let best_epoch = self.state.best.map_or(epochs, |(_, epoch)| epoch);
         let plan = self.plan(&weights);
-        let validation = self.validate(&plan)?;
+        let validation = match &self.validation {
+            Some(held) => Some(self.validate(&plan, held)?),
+            None => None,
+        };
         let logits = predict(&plan, &self.preparer, &self.test);
         let test = Metrics::of(&logits, &self.test.labels, plan.output_len());
         if !test.loss.is_finite() {
@@ -471,18 +476,13 @@ impl<'a> Trainer<'a> {
         )
     }
 
-    /// Metrics on the validation rows, if there are any.
-    fn validate(&self, plan: &Plan) -> Result<Option<Metrics>, TrainError> {
-        let metrics = self
-            .validation
-            .as_ref()
-            .map(|held| evaluate(plan, &self.preparer, held));
-        match metrics {
-            Some(metrics) if !metrics.loss.is_finite() => {
-                Err(self.diverged(format!("the validation loss was {}", metrics.loss)))
-            }
-            metrics => Ok(metrics),
+    /// Metrics on the validation rows.
+    fn validate(&self, plan: &Plan, held: &Images) -> Result<Metrics, TrainError> {
+        let metrics = evaluate(plan, &self.preparer, held);
+        if !metrics.loss.is_finite() {
+            return Err(self.diverged(format!("the validation loss was {}", metrics.loss)));
         }
+        Ok(metrics)
     }
 
     /// The network's weights. A step can spoil them with a loss, computed before it, that was fine.

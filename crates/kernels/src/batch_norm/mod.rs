@@ -89,7 +89,7 @@ pub fn batch_norm_train_backward<T: Element>(
     let tile = Tile::new(settings, gamma, mean, variance);
     let y = settings.relu.then_some(y);
 
-    let length = settings.part_length(x.len());
+    let length = settings.part_length();
     let mut partials = vec![0.0_f64; x.len().div_ceil(length) * 2 * channels];
     let parts = x
         .chunks(length)
@@ -120,7 +120,7 @@ pub fn batch_norm_train_backward<T: Element>(
         None => (dy, y),
     };
     // Backwards, since the cache still holds what was read last.
-    let length = part_length(x.len(), tile.width);
+    let length = part_length(tile.width);
     let parts = x
         .chunks(length)
         .zip(chunks_of(y, x.len(), length))
@@ -160,7 +160,7 @@ pub fn batch_norm_eval<T: Element>(
     } else {
         f32::NEG_INFINITY
     };
-    let length = part_length(x.len(), tile.width);
+    let length = part_length(tile.width);
     let parts = x
         .chunks(length)
         .zip(chunks_of(residual, x.len(), length))
@@ -198,7 +198,7 @@ pub fn batch_norm_eval_backward<T: Element>(
         slope: vec![0.0; tile.width],
         shift: vec![0.0; tile.width],
     };
-    let length = settings.part_length(x.len());
+    let length = settings.part_length();
     let mut partials = vec![0.0_f64; x.len().div_ceil(length) * 2 * channels];
     let y = settings.relu.then_some(y);
     let parts = x
@@ -253,9 +253,9 @@ impl BatchNormSettings {
     }
 
     /// Elements of a part that sums are kept of.
-    fn part_length(&self, length: usize) -> usize {
+    fn part_length(&self) -> usize {
         let width = tile_width(self.channels);
-        part_length_of_at_least(LEAST_ROWS * self.channels / width, length, width)
+        part_length_of_at_least(LEAST_ROWS * self.channels / width, width)
     }
 }
 

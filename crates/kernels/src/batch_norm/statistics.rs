@@ -17,7 +17,7 @@ pub(super) fn statistics<T: Element>(
 ) {
     let isa = isa();
     let width = tile_width(channels);
-    let length = part_length_of_at_least(LEAST_ROWS * channels / width, x.len(), width);
+    let length = part_length_of_at_least(LEAST_ROWS * channels / width, width);
     let mut partials = vec![0.0_f64; x.len().div_ceil(length) * 2 * channels];
     let parts = x.chunks(length).zip(partials.chunks_mut(2 * channels));
     pool::parallel_for_each(parts, |(x, partial)| {

@@ -59,19 +59,10 @@ pub(super) fn input_gradient<T: Element>(
         let mut sums = vec![0.0; images * channels];
         for place in (task..places).step_by(TASKS) {
             sums.fill(0.0);
-            for_each_tap(conv, |tap, taps| {
-                let along = |axis: usize, place: usize| {
-                    let window = &conv.window;
-                    let shifted = (place + window.padding[axis])
-                        .checked_sub(taps[axis] * window.dilation[axis])?;
-                    let found = shifted / window.stride[axis];
-                    (shifted.is_multiple_of(window.stride[axis]) && found < output[axis])
-                        .then_some(found)
-                };
-                let (oy, ox) = (
-                    along(0, place / conv.input[1])?,
-                    along(1, place % conv.input[1])?,
-                );
+            for_each_tap(conv, |tap, [ky, kx]| {
+                let (iy, ix) = (place / conv.input[1], place % conv.input[1]);
+                let oy = conv.window.output_at(0, iy, ky, output[0])?;
+                let ox = conv.window.output_at(1, ix, kx, output[1])?;
                 let dy = &dy[(oy * output[1] + ox) * images * channels..][..images * channels];
                 add_scaled(isa, dy, &weight[tap * channels..][..channels], &mut sums);
                 Some(())

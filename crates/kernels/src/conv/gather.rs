@@ -167,17 +167,7 @@ impl<T: Element> Taps<'_, T> {
         if !self.backward {
             return self.window.place(axis, place, tap, self.size[axis]);
         }
-        let shifted =
-            (place + self.window.padding[axis]).checked_sub(tap * self.window.dilation[axis])?;
-        let stride = self.window.stride[axis];
-        let found = if stride == 1 {
-            shifted
-        } else if shifted.is_multiple_of(stride) {
-            shifted / stride
-        } else {
-            return None;
-        };
-        (found < self.size[axis]).then_some(found)
+        self.window.output_at(axis, place, tap, self.size[axis])
     }
 
     /// Whether a tap may see the map, not its padding, from one of some places.

@@ -82,11 +82,6 @@ impl<T: Element> PackedConv2d<T> {
         }
     }
 
-    /// Channels that come out.
-    pub fn out_channels(&self) -> usize {
-        self.conv.out_channels
-    }
-
     /// `y = x * weight + bias + residual`, then the larger of it and 0 where `relu` is set; `x`, `residual` and `y` are
     /// `[height, width, images, channels]`.
     ///

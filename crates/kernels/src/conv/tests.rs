@@ -3,19 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{bf16, isa::available};
-
-/// Numbers between -0.5 and 0.5 that both formats hold exactly.
-fn numbers<T: Element>(count: usize, seed: u64) -> Vec<T> {
-    let mut state = seed.wrapping_mul(2).wrapping_add(1);
-    let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        T::from_f32(((state >> 40) as f32 / (1 << 24) as f32 - 0.5) * 0.999)
-    };
-    (0..count).map(|_| next()).collect()
-}
+use crate::{bf16, isa::available, rows::testing::numbers};
 
 /// Calls `visit` with the places of input, weight and output of every product of a convolution.
 fn for_each_product(conv: &Conv2d, mut visit: impl FnMut(usize, usize, usize)) {

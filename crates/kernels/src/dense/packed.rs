@@ -225,17 +225,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::isa::available;
+    use crate::{isa::available, rows::testing};
 
     fn numbers(count: usize, seed: u64) -> Vec<f32> {
-        let mut state = seed.wrapping_mul(2).wrapping_add(1);
-        let mut next = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-        };
-        (0..count).map(|_| next()).collect()
+        let numbers = testing::numbers::<f32>(count, seed);
+        numbers.into_iter().map(|number| number / 2.0).collect()
     }
 
     proptest! {

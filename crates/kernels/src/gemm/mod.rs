@@ -52,5 +52,10 @@ pub(crate) const fn block_stride<T: crate::Element>() -> usize {
 /// Cuts `total` into the fewest parts of at most `most`, as even as can be.
 pub(crate) fn even_parts(total: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     let parts = total.div_ceil(most).max(1);
-    (0..parts).map(move |part| total * part / parts..total * (part + 1) / parts)
+    (0..parts).map(move |part| part_of(part, parts, total))
+}
+
+/// Part `index` of `parts` of `total`, as even as can be.
+pub(crate) fn part_of(index: usize, parts: usize, total: usize) -> Range<usize> {
+    total * index / parts..total * (index + 1) / parts
 }

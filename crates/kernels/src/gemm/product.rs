@@ -5,7 +5,7 @@ use std::{cell::Cell, ops::Range};
 use crate::{
     Element, Isa,
     gemm::{
-        Panels, Rows, block_stride, elements_of_mut, even_parts,
+        Panels, Rows, block_stride, elements_of_mut, even_parts, part_of,
         scratch::{Purpose, with_words},
         tile::{DEPTH, Kernel, PANEL, STRIDE, Segment, Tile, prefetch},
     },
@@ -43,10 +43,8 @@ pub(crate) fn multiply<T: Element>(
     }
     let kernel = Kernel::new(isa, T::FORMAT);
     pool::run(row_blocks * column_blocks, &|task| {
-        let part =
-            |index: usize, of: usize, total: usize| total * index / of..total * (index + 1) / of;
-        let rows = part(task / column_blocks, row_blocks, rows);
-        let panels = part(task % column_blocks, column_blocks, panels);
+        let rows = part_of(task / column_blocks, row_blocks, rows);
+        let panels = part_of(task % column_blocks, column_blocks, panels);
         for rows in even_parts(rows.len(), BLOCK_ROWS)
             .map(|part| rows.start + part.start..rows.start + part.end)
         {

@@ -8,6 +8,7 @@ use std::arch::x86_64::{__m256, __m512, __m512bh, _MM_HINT_T1, _mm_prefetch, _mm
 
 use crate::{
     Format, Isa,
+    gemm::part_of,
     simd::{Portable, Vector},
 };
 
@@ -49,8 +50,7 @@ pub(crate) fn prefetch(words: &[f32], part: usize, parts: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         const LINE: usize = 64 / size_of::<f32>();
-        let words = &words[words.len() * part / parts..words.len() * (part + 1) / parts];
-        for line in words.chunks(LINE) {
+        for line in words[part_of(part, parts, words.len())].chunks(LINE) {
             // SAFETY: every x86-64 CPU has the instruction, which changes nothing but the cache.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
         }

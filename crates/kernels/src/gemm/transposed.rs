@@ -7,6 +7,7 @@ use crate::{
     gemm::{
         Rows, SharedMut, block_stride, elements_of_mut, even_parts,
         pack::interleave,
+        part_of,
         scratch::{Purpose, with_words},
         tile::{DEPTH, Kernel, PANEL, STRIDE, Segment, Tile},
         transpose::transpose,
@@ -105,7 +106,7 @@ pub(crate) fn multiply_transposed<T: Element>(
     with_words(Purpose::Parts, parts * whole, |sums| {
         let part_sums = sums
             .chunks_exact_mut(whole)
-            .zip(even_parts_exactly(rows, parts));
+            .zip((0..parts).map(|part| part_of(part, parts, rows)));
         pool::parallel_for_each(part_sums, |(sums, rows)| {
             task.sum(rows, 0..depth, 0..columns, sums, padded)
         });
@@ -126,10 +127,6 @@ pub(crate) fn multiply_transposed<T: Element>(
 fn column_blocks(columns: usize) -> impl Iterator<Item = Range<usize>> {
     even_parts(columns.div_ceil(PANEL), BLOCK_PANELS)
         .map(move |panels| panels.start * PANEL..columns.min(panels.end * PANEL))
-}
-
-fn even_parts_exactly(total: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..parts).map(move |part| total * part / parts..total * (part + 1) / parts)
 }
 
 struct Task<'a, T, L> {
@@ -229,8 +226,8 @@ impl<T: Element, L: Rows<T>> Task<'_, T, L> {
                 to.fill(0.0);
             }
             let from = &self.right.values[rows.start * self.right.stride + first..];
-            match T::FORMAT {
-                Format::F32 => {
+            match T::halves(from) {
+                None => {
                     for (row, to) in elements_of_mut::<T>(to)
                         .as_chunks_mut::<PANEL>()
                         .0
@@ -240,8 +237,7 @@ impl<T: Element, L: Rows<T>> Task<'_, T, L> {
                         to[..width].copy_from_slice(&from[row * self.right.stride..][..width]);
                     }
                 }
-                Format::Bf16 => {
-                    let from = bf16_of(from);
+                Some(from) => {
                     interleave(
                         self.isa,
                         from,
@@ -310,11 +306,4 @@ fn transpose_block(isa: Isa, from: &[f32], steps: usize, elements: usize, to: &m
             transpose(isa, &block, &mut to[element * STRIDE + step..], STRIDE);
         }
     }
-}
-
-/// Elements that are known to be `bf16`.
-fn bf16_of<T: Element>(values: &[T]) -> &[crate::bf16] {
-    assert_eq!(T::FORMAT, Format::Bf16);
-    // SAFETY: `Element` is sealed, and of its types only `bf16` has this format.
-    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }
 }

@@ -102,23 +102,15 @@ impl Pool2d {
         let (y, x) = (input / self.input[1], input % self.input[1]);
         let [kernel_height, kernel_width] = self.window.kernel;
         for ky in 0..kernel_height {
-            let Some(row) = self.output_place(0, y, ky, output[0]) else {
+            let Some(row) = self.window.output_at(0, y, ky, output[0]) else {
                 continue;
             };
             for kx in 0..kernel_width {
-                if let Some(column) = self.output_place(1, x, kx, output[1]) {
+                if let Some(column) = self.window.output_at(1, x, kx, output[1]) {
                     visit(row * output[1] + column, ky * kernel_width + kx);
                 }
             }
         }
-    }
-
-    /// The window that sees place `input` with `tap`, along `axis`: [`Window::place`] the other way round.
-    fn output_place(&self, axis: usize, input: usize, tap: usize, outputs: usize) -> Option<usize> {
-        let stride = self.window.stride[axis];
-        let start =
-            (input + self.window.padding[axis]).checked_sub(tap * self.window.dilation[axis])?;
-        (start.is_multiple_of(stride) && start / stride < outputs).then_some(start / stride)
     }
 }
 
@@ -126,9 +118,7 @@ impl Pool2d {
 /// other and share what they see, which stays in the second cache since it is some columns of their runs only.
 fn blocks<T>(run: usize, taps: usize, map: &mut [T]) -> Vec<Block<'_, T>> {
     let work = map.len() * taps;
-    let most = MOST_WORK
-        .min(work / (4 * pool::threads()))
-        .max(work / pool::MOST_PARTS);
+    let most = MOST_WORK.min(work / (4 * pool::threads()));
     let places = (most / (PIECE.min(run.max(1)) * taps.max(1))).max(1);
     blocks_mut(map, run, places, PIECE)
 }

@@ -5,7 +5,8 @@ use crate::{
     Format, Isa,
     conv::Conv2d,
     gemm::{
-        DEPTH, Kernel, PANEL, Purpose, STRIDE, Segment, SharedMut, Tile, even_parts, with_words,
+        DEPTH, Kernel, PANEL, Purpose, STRIDE, Segment, SharedMut, Tile, even_parts, part_of,
+        with_words,
     },
     pool,
 };
@@ -44,7 +45,7 @@ pub(crate) fn weight_gradient(isa: Isa, conv: &Conv2d, x: &[f32], dy: &[f32], dw
         let all = SharedMut::new(sums);
         pool::run(parts * blocks.len(), &|task| {
             let (part, (input, output)) = (task / blocks.len(), &blocks[task % blocks.len()]);
-            let rows = tiles.rows() * part / parts..tiles.rows() * (part + 1) / parts;
+            let rows = part_of(part, parts, tiles.rows());
             // SAFETY: each task has a block of words of its own.
             let sums = unsafe { all.part(task * BLOCK_WORDS..(task + 1) * BLOCK_WORDS) };
             sum(isa, &tiles, dy, rows, input.clone(), output.clone(), sums);

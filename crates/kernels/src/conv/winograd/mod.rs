@@ -54,8 +54,14 @@ pub(super) fn suits_packed(conv: &Conv2d) -> bool {
     suits(conv) && tiles(conv) >= conv.in_channels * conv.out_channels / 2048
 }
 
+/// Tiles of an image.
 fn tiles(conv: &Conv2d) -> usize {
-    conv.output().iter().map(|side| side.div_ceil(2)).product()
+    across(conv.output()).iter().product()
+}
+
+/// Tiles from top to bottom and from left to right of a map.
+fn across(output: [usize; 2]) -> [usize; 2] {
+    output.map(|side| side.div_ceil(2))
 }
 
 /// A map, as the tiles see it.
@@ -95,12 +101,8 @@ impl<'a> Tiles<'a> {
         }
     }
 
-    fn tiles(&self) -> [usize; 2] {
-        self.output.map(|side| side.div_ceil(2))
-    }
-
     fn rows(&self) -> usize {
-        let [height, width] = self.tiles();
+        let [height, width] = across(self.output);
         height * width * self.images
     }
 
@@ -111,7 +113,7 @@ impl<'a> Tiles<'a> {
 
     /// Where the first image of each place that a tile sees begins in the map; nothing where it is padding.
     fn sources(&self, tile: usize) -> [Option<usize>; FREQUENCIES] {
-        let width = self.tiles()[1];
+        let width = across(self.output)[1];
         let first = [tile / width * 2, tile % width * 2];
         std::array::from_fn(|place| {
             let along = |axis: usize, offset: usize| {
@@ -126,7 +128,7 @@ impl<'a> Tiles<'a> {
 
     /// The rows of the output, for the first image, at the places of a tile; nothing where it sticks out.
     fn targets(&self, tile: usize) -> [Option<usize>; 4] {
-        let width = self.tiles()[1];
+        let width = across(self.output)[1];
         std::array::from_fn(|place| {
             let (y, x) = (tile / width * 2 + place / 2, tile % width * 2 + place % 2);
             (y < self.output[0] && x < self.output[1])

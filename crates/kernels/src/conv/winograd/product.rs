@@ -4,7 +4,8 @@ use super::{CHUNK, FREQUENCIES, Place, Tiles, Weights, transform};
 use crate::{
     Format, Isa,
     gemm::{
-        DEPTH, Kernel, PANEL, Purpose, STRIDE, Segment, Tile, even_parts, prefetch, with_words,
+        DEPTH, Kernel, PANEL, Purpose, STRIDE, Segment, Tile, even_parts, part_of, prefetch,
+        with_words,
     },
     pool,
 };
@@ -33,10 +34,8 @@ pub(crate) fn multiply(
     }
     let column_blocks = weights.panels().div_ceil(BLOCK_PANELS);
     pool::run(row_blocks * column_blocks, &|task| {
-        let (row_block, column_block) = (task / column_blocks, task % column_blocks);
-        let rows = rows * row_block / row_blocks..rows * (row_block + 1) / row_blocks;
-        let panels = weights.panels() * column_block / column_blocks
-            ..weights.panels() * (column_block + 1) / column_blocks;
+        let rows = part_of(task / column_blocks, row_blocks, rows);
+        let panels = part_of(task % column_blocks, column_blocks, weights.panels());
         for part in even_parts(rows.len(), BLOCK_ROWS) {
             let part = rows.start + part.start..rows.start + part.end;
             if !part.is_empty() {
