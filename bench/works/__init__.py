@@ -1,6 +1,7 @@
 """The works by name. A new one is a module with a `WORK`, or several `WORKS`, and a line here."""
 
 from works import (
+    level_swap,
     mlp_epoch,
     mnist_accuracy,
     mnist_http,
@@ -21,6 +22,7 @@ WORKS = {
         *resnet18_step.WORKS,
         *resnet18_infer.WORKS,
         mlp_epoch.WORK,
+        level_swap.WORK,
         resnet18_memory.WORK,
     )
 }

@@ -133,12 +133,12 @@ def loaded(bench, url, headers, body):
     return one["latency_ms"]["p50"], many["requests_per_second"]
 
 
-def load(bench, url, headers, body, connections, seconds):
-    """What `strata-load` found; an answer that is not 200 is an error."""
+def load(bench, url, headers, body, connections, seconds, more=()):
+    """What `strata-load` found; an answer that is not 200 is an error, and what else `more` arguments make one."""
     command = [bench.load, "--url", url, "--body", body]
     for name, value in headers.items():
         command += ["--header", f"{name}: {value}"]
-    command += ["--connections", connections, "--seconds", seconds]
+    command += ["--connections", connections, "--seconds", seconds, *more]
     found = process.run(command).last_json()
     if found["errors"] or not found["requests"]:
         raise BenchError(f"{url}: {found['errors']} requests failed: {found['error_sample']}")

@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use strata_nn::{Network, Optimizer};
+use strata_nn::{Lesson, Network, Optimizer, one_hot};
 use strata_spec::{Adam, Optimizer as Rule, Sgd};
 
 use crate::{
@@ -17,6 +17,7 @@ pub(crate) fn steps(step: &Step) -> Result<Value> {
     let mut random = Random::new();
     let rows = random.numbers(step.batch * input.iter().product::<usize>());
     let targets = random.classes(step.batch, step.network.classes);
+    let targets = one_hot(&targets, step.network.classes);
     let rule = Rule::Sgd(Sgd {
         learning_rate: 1e-3,
         momentum: 0.9,
@@ -30,9 +31,10 @@ pub(crate) fn steps(step: &Step) -> Result<Value> {
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for _ in 0..step.warm_up + step.steps {
         let started = Instant::now();
-        let result = network.learn(rows.clone(), &targets, &mut optimizer, rate);
+        let lesson = Lesson::new(rows.clone(), &targets, levels.len(), rate);
+        let result = network.learn(lesson, &mut optimizer);
         seconds.push(started.elapsed().as_secs_f64());
-        losses.push(result.loss);
+        losses.push(result.highest().loss);
     }
     Ok(json!({
         "seconds": seconds[step.warm_up..],
@@ -49,7 +51,8 @@ pub(crate) fn epochs(epoch: &MlpEpoch) -> Result<Value> {
     let rule = Rule::Adam(Adam::default());
     let rate = rule.learning_rate();
     let mut optimizer = Optimizer::new(rule, None);
-    let mut network = Network::new(&[PIXELS], &perceptron(), SEED, epoch.precision.into());
+    let levels = perceptron();
+    let mut network = Network::new(&[PIXELS], &levels, SEED, epoch.precision.into());
 
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for number in 0..epoch.warm_up + epoch.epochs {
@@ -67,8 +70,10 @@ pub(crate) fn epochs(epoch: &MlpEpoch) -> Result<Value> {
                 }
             });
             let classes: Vec<u32> = chosen.iter().map(|&row| targets[row as usize]).collect();
-            let result = network.learn(batch, &classes, &mut optimizer, rate);
-            loss += result.loss * chosen.len() as f32;
+            let classes = one_hot(&classes, DIGITS);
+            let lesson = Lesson::new(batch, &classes, levels.len(), rate);
+            let result = network.learn(lesson, &mut optimizer);
+            loss += result.highest().loss * chosen.len() as f32;
         }
         seconds.push(started.elapsed().as_secs_f64());
         losses.push(loss / epoch.rows as f32);

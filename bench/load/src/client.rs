@@ -29,6 +29,26 @@ pub(crate) struct Load {
     pub(crate) duration: Duration,
     /// Requests in all, at most.
     pub(crate) limit: u64,
+    /// Bodies that an answer may have, to the byte; if there are none, any.
+    pub(crate) answers: Vec<Vec<u8>>,
+}
+
+impl Load {
+    /// Which of the answers a body is; nothing where any will do.
+    fn recognized(&self, body: &[u8]) -> Result<Option<usize>, String> {
+        if self.answers.is_empty() {
+            return Ok(None);
+        }
+        let found = self.answers.iter().position(|answer| answer == body);
+        let unknown = || format!("no expected answer: {}", String::from_utf8_lossy(body));
+        found.map(Some).ok_or_else(unknown)
+    }
+
+    /// Bytes of a body that tell it from the others: one more than an answer has, so that a longer one is none.
+    fn kept(&self) -> usize {
+        let longest = self.answers.iter().map(Vec::len).max();
+        longest.map_or(0, |longest| longest + 1)
+    }
 }
 
 /// The state that all connections share; they run on one thread.
@@ -69,9 +89,10 @@ async fn connection(shared: Rc<Shared>) {
         while Instant::now() < last_send && shared.sent.get() < shared.load.limit {
             shared.sent.set(shared.sent.get() + 1);
             match exchange(&mut socket, &shared).await {
-                Ok(latency) => {
+                Ok((latency, answer)) => {
                     let elapsed = shared.start.elapsed();
-                    shared.tally.borrow_mut().add_answer(latency, elapsed);
+                    let mut tally = shared.tally.borrow_mut();
+                    tally.add_answer(latency, elapsed, answer);
                 }
                 Err(error) => shared.tally.borrow_mut().add_error(error),
             }
@@ -90,12 +111,15 @@ struct Socket {
     reader: Reader,
 }
 
-/// One request and its answer, with the latency from the first byte sent to the last byte read. Leaves `None` behind
+/// One request and its answer: the latency from the first byte sent to the last byte read, and which answer it was. Leaves `None` behind
 /// when the socket cannot be used again.
-async fn exchange(socket: &mut Option<Socket>, shared: &Shared) -> Result<Duration, String> {
+async fn exchange(
+    socket: &mut Option<Socket>,
+    shared: &Shared,
+) -> Result<(Duration, Option<usize>), String> {
     let mut open = match socket.take() {
         Some(open) => open,
-        None => match connect(shared.load.address).await {
+        None => match connect(&shared.load).await {
             Ok(open) => open,
             Err(error) => {
                 sleep(RETRY_PAUSE).await;
@@ -112,7 +136,7 @@ async fn exchange(socket: &mut Option<Socket>, shared: &Shared) -> Result<Durati
         *socket = Some(open);
     }
     if response.status == 200 {
-        Ok(latency)
+        Ok((latency, shared.load.recognized(response.body())?))
     } else {
         Err(format!(
             "status {}: {}",
@@ -122,11 +146,11 @@ async fn exchange(socket: &mut Option<Socket>, shared: &Shared) -> Result<Durati
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<Socket> {
-    let stream = TcpStream::connect(address).await?;
+async fn connect(load: &Load) -> io::Result<Socket> {
+    let stream = TcpStream::connect(load.address).await?;
     stream.set_nodelay(true)?;
     Ok(Socket {
         stream,
-        reader: Reader::new(),
+        reader: Reader::new(load.kept()),
     })
 }

@@ -44,6 +44,10 @@ struct Arguments {
     /// A header line, `Name: value`; may be repeated.
     #[arg(long = "header", value_name = "LINE")]
     headers: Vec<String>,
+    /// File with a body that an answer may have; any other is an error, and it is counted how often each came. May be
+    /// repeated. Without it, any body will do.
+    #[arg(long = "answer", value_name = "FILE")]
+    answers: Vec<PathBuf>,
     /// Connections, each with one request in flight.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
@@ -58,8 +62,11 @@ struct Arguments {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let target = Target::parse(&arguments.url)?;
-    let body = std::fs::read(&arguments.body)
-        .with_context(|| format!("cannot read {}", arguments.body.display()))?;
+    let read = |file: &PathBuf| {
+        std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+    };
+    let body = read(&arguments.body)?;
+    let answers = arguments.answers.iter().map(read).collect::<Result<_>>()?;
     let request = request::post(&target, &arguments.headers, &body)?;
     ensure!(
         arguments.seconds > 0.0,
@@ -74,6 +81,7 @@ fn main() -> Result<ExitCode> {
         connections: arguments.connections,
         duration,
         limit: arguments.requests.unwrap_or(u64::MAX),
+        answers,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -16,11 +16,16 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     /// Whether the connection can carry another request.
     pub(crate) keep_alive: bool,
-    /// The first bytes of the body; empty for status 200, whose body nobody looks at.
+    /// The first bytes of the body; for status 200 as many as the reader was made for.
     kept: Vec<u8>,
 }
 
 impl Response {
+    /// The body, cut off after as many bytes as are kept.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.kept
+    }
+
     /// The beginning of the body, for people.
     pub(crate) fn body_start(&self) -> String {
         String::from_utf8_lossy(&self.kept).into_owned()
@@ -46,11 +51,15 @@ pub(crate) struct Reader {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// Bytes that are kept of the body of an answer with status 200.
+    keep: usize,
 }
 
 impl Reader {
-    pub(crate) fn new() -> Self {
+    /// Keeps `keep` bytes of the body of an answer with status 200.
+    pub(crate) fn new(keep: usize) -> Self {
         Self {
+            keep,
             buffer: vec![0; BUFFER],
             start: 0,
             end: 0,
@@ -71,7 +80,7 @@ impl Reader {
             }
         };
         let mut kept = Vec::new();
-        let keep = if head.status == 200 { 0 } else { KEPT };
+        let keep = if head.status == 200 { self.keep } else { KEPT };
         match head.length {
             Length::Known(bytes) => self.skip(stream, bytes, keep, &mut kept).await?,
             Length::Chunked => self.chunks(stream, keep, &mut kept).await?,

@@ -40,7 +40,7 @@ fn check(bytes: &str, answers: &[(u16, bool, &str)]) {
             bytes: bytes.as_bytes(),
             size,
         };
-        let mut reader = Reader::new();
+        let mut reader = Reader::new(0);
         for &(status, keep_alive, body) in answers {
             let found = block_on(reader.read(&mut stream)).unwrap();
             let found = (found.status, found.keep_alive, found.body_start());
@@ -62,7 +62,7 @@ fn error(bytes: &str) -> String {
         bytes: bytes.as_bytes(),
         size: 7,
     };
-    block_on(Reader::new().read(&mut stream)).unwrap_err()
+    block_on(Reader::new(0).read(&mut stream)).unwrap_err()
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_long_body_is_not_kept() {
         bytes: bytes.as_bytes(),
         size: 10_000,
     };
-    let found = block_on(Reader::new().read(&mut stream)).unwrap();
+    let found = block_on(Reader::new(0).read(&mut stream)).unwrap();
     assert_eq!(found.body_start(), "x".repeat(KEPT));
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct Tally {
     latencies: Histogram,
     errors: u64,
     error_sample: Option<String>,
+    /// How often each of the expected answers came.
+    answers: Vec<u64>,
     /// From the start to the last answer.
     elapsed: Duration,
 }
@@ -21,12 +23,24 @@ impl Tally {
             latencies: Histogram::new(),
             errors: 0,
             error_sample: None,
+            answers: Vec::new(),
             elapsed: Duration::ZERO,
         }
     }
 
-    /// A request was answered with 200 after `latency`, when `elapsed` had passed since the start.
-    pub(crate) fn add_answer(&mut self, latency: Duration, elapsed: Duration) {
+    /// A request was answered with 200 after `latency`, when `elapsed` had passed since the start; `answer` is which one of
+    /// those that are expected.
+    pub(crate) fn add_answer(
+        &mut self,
+        latency: Duration,
+        elapsed: Duration,
+        answer: Option<usize>,
+    ) {
+        if let Some(answer) = answer {
+            let count = self.answers.len().max(answer + 1);
+            self.answers.resize(count, 0);
+            self.answers[answer] += 1;
+        }
         self.latencies.record(latency);
         self.elapsed = self.elapsed.max(elapsed);
     }
@@ -56,6 +70,7 @@ impl Tally {
             "requests": self.answered(),
             "errors": self.errors,
             "error_sample": self.error_sample,
+            "answers": self.answers,
             "seconds": seconds,
             "requests_per_second": rate,
             "latency_ms": {

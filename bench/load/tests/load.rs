@@ -156,6 +156,30 @@ fn a_closed_connection_is_an_error_and_is_opened_again() {
 }
 
 #[test]
+fn only_an_expected_answer_counts() {
+    // Every third answer is a mixture of the two.
+    let address = serve(|_, number| {
+        let body = ["aa", "bb", "ab"][number % 3];
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{body}")
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, name).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (first, second) = (file("aa"), file("bb"));
+    let arguments = ["--requests", "9", "--answer", &first, "--answer", &second];
+    let found = printed(&load(address, &arguments));
+    assert_eq!(
+        (&found["requests"], &found["errors"], &found["answers"]),
+        (&6.into(), &3.into(), &serde_json::json!([3, 3])),
+        "{found}"
+    );
+    assert_eq!(found["error_sample"], "no expected answer: ab");
+}
+
+#[test]
 fn a_connection_that_the_server_ends_politely_is_no_error() {
     let address = serve(|_, _| {
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_owned()

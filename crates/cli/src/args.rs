@@ -1,3 +1,5 @@
+mod level;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -7,6 +9,7 @@ use strata_serve::Action;
 use strata_spec::Name;
 
 use crate::sealing::SealingArgs;
+pub(crate) use level::{Change, GateArgs, Level, LevelSelector};
 
 /// Trains networks end to end or level by level, packages them, serves them and explains their answers.
 #[derive(Debug, Parser)]
@@ -40,6 +43,12 @@ pub(crate) enum Command {
                             strata train --resume runs/mnist-mlp-1"
     )]
     Train(Train),
+    /// Train a recipe by several strategies and seeds, and compare what they come to.
+    #[command(
+        after_help = "Example:  strata compare recipes/mnist-layered.toml --strategies end-to-end,local:infopro,greedy \
+                            --seeds 3"
+    )]
+    Compare(Compare),
     /// Measure a model on test data.
     #[command(after_help = "Example:  strata eval mnist-mlp:stable --data mnist")]
     Eval(Eval),
@@ -50,8 +59,9 @@ pub(crate) enum Command {
     /// Explain an answer as a picture.
     #[command(after_help = "Example:  strata explain mnist-mlp digit.png --output why.png")]
     Explain(Explain),
-    /// Serve the models of a store over HTTP.
-    #[command(after_help = "Example:  strata serve --address 127.0.0.1:8080")]
+    /// Serve the models of a store over HTTP, and follow it as versions are added and aliases moved.
+    #[command(after_help = "Examples:\n  strata serve --address 127.0.0.1:8080\n  \
+                            strata serve --model mnist-mlp:stable --model mnist-cnn@3")]
     Serve(Serve),
     /// Look at and manage the models of a store.
     #[command(
@@ -59,6 +69,18 @@ pub(crate) enum Command {
         after_help = "Example:  strata models alias mnist-mlp@3 stable"
     )]
     Models(Models),
+    /// Let rows leave a network early.
+    #[command(
+        subcommand,
+        after_help = "Example:  strata exits calibrate cifar10-exits --epsilon 0.005 --delta 0.05"
+    )]
+    Exits(Exits),
+    /// Look at, replace and roll back single levels of a model.
+    #[command(
+        subcommand,
+        after_help = "Example:  strata level replace mnist-mlp hidden --from mnist-new@2"
+    )]
+    Level(Level),
     /// Manage the API keys of callers.
     #[command(
         subcommand,
@@ -69,6 +91,14 @@ pub(crate) enum Command {
     /// Manage the identity that seals and signs packages.
     #[command(subcommand, after_help = "Example:  strata identity init")]
     Identity(Identity),
+    /// Make a model of weights that another program wrote: a safetensors or PyTorch file.
+    #[command(
+        after_help = "Example:  strata import recipe.toml resnet18-f37072fd.pth --name resnet18"
+    )]
+    Import(Import),
+    /// Write the weights of a model as a safetensors file that other programs load.
+    #[command(after_help = "Example:  strata export resnet18@1 resnet18.safetensors")]
+    Export(Export),
     /// Check recipes and describe their form.
     #[command(
         subcommand,
@@ -163,6 +193,55 @@ pub(crate) struct Train {
     pub(crate) sealing: SealingArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// The recipe, a TOML file
+    pub(crate) recipe: PathBuf,
+    /// Ways to learn, each STRATEGY or STRATEGY:OBJECTIVE, such as local:infopro; the others are compared with the first
+    #[arg(long, value_delimiter = ',', required = true, value_name = "WAYS")]
+    pub(crate) strategies: Vec<String>,
+    /// Trainings of each, with seeds from the recipe's on
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) seeds: u16,
+    /// Change a field of the recipe, such as train.epochs=3; may be repeated
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
+    pub(crate) set: Vec<String>,
+    /// Folder of the trainings; trainings that it holds are gone on with [default: comparisons/NAME-NUMBER]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The recipe, a TOML file, whose network the weights are for
+    pub(crate) recipe: PathBuf,
+    /// A safetensors file, or a PyTorch file (.pth, .pt, .th)
+    pub(crate) weights: PathBuf,
+    /// The model's name in the store [default: that of the recipe]
+    #[arg(long)]
+    pub(crate) name: Option<Name>,
+    /// Change a field of the recipe, such as preparation.image.height=32; may be repeated
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = setting)]
+    pub(crate) set: Vec<String>,
+    /// Let heads that the file does not have, or has for other classes, begin afresh
+    #[arg(long)]
+    pub(crate) fresh_heads: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+    #[command(flatten)]
+    pub(crate) sealing: SealingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The file to write, which must not exist
+    pub(crate) file: PathBuf,
+}
+
 /// The form only; what the field is and what it takes, the recipe knows.
 fn setting(text: &str) -> Result<String, String> {
     if text.contains('=') {
@@ -175,9 +254,56 @@ fn setting(text: &str) -> Result<String, String> {
 pub(crate) struct Eval {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// mnist, fashion-mnist, digits or a folder [default: what it learned from, if that is on this machine]
+    /// mnist, fashion-mnist, cifar10, cifar100, digits or a folder [default: what it learned from, if that is on this machine]
     #[arg(long, value_name = "SOURCE")]
     pub(crate) data: Option<String>,
+    #[command(flatten)]
+    pub(crate) leave: LeaveArgs,
+}
+
+/// Where rows leave a network with exits.
+#[derive(Debug, Args)]
+pub(crate) struct LeaveArgs {
+    /// Answer at the exit of this level; the top level's name is the full network [default: by the calibrated thresholds,
+    /// or the full network where there are none]
+    #[arg(long, value_name = "LEVEL", conflicts_with = "confidence")]
+    pub(crate) exit: Option<Name>,
+    /// Answer at the first exit whose answer has at least this probability
+    #[arg(long, value_name = "PROBABILITY", value_parser = probability)]
+    pub(crate) confidence: Option<f32>,
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    let parsed = text.parse().ok();
+    parsed
+        .filter(|value| (0.0..=1.0).contains(value))
+        .ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Exits {
+    /// Find thresholds at which rows may leave, and store them as a new version of the model.
+    ///
+    /// The promise: on rows like those of the data, answers at exits lose at most EPSILON of accuracy against the full
+    /// network, except with probability DELTA over the choice of the rows. Rows that the model learned from prove nothing, so
+    /// of the data that it learned from, the validation rows of its recipe are taken; of other data, the training part. Where a
+    /// recipe stops early by its validation rows, other data is better: these rows have had a say already.
+    #[command(
+        after_help = "Example:  strata exits calibrate cifar10-exits --epsilon 0.005 --delta 0.05"
+    )]
+    Calibrate {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// mnist, fashion-mnist, digits or a folder [default: what it learned from, if that is on this machine]
+        #[arg(long, value_name = "SOURCE")]
+        data: Option<String>,
+        /// Share of accuracy that may be lost, more than 0 and at most 0.5
+        #[arg(long, default_value_t = 0.005)]
+        epsilon: f64,
+        /// Probability that the promise is not held, more than 0 and at most 0.5
+        #[arg(long, default_value_t = 0.05)]
+        delta: f64,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -187,6 +313,8 @@ pub(crate) struct Predict {
     /// Image files (PNG or JPEG), or - for a JSON list of prepared rows on the standard input
     #[arg(required = true, value_name = "INPUT")]
     pub(crate) inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) leave: LeaveArgs,
 }
 
 #[derive(Debug, Args)]
@@ -225,7 +353,8 @@ pub(crate) struct Serve {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub(crate) address: SocketAddr,
-    /// Serve this model, NAME, NAME@VERSION or NAME:ALIAS; may be repeated [default: all of the store]
+    /// Serve this model, NAME, NAME@VERSION or NAME:ALIAS; may be repeated [default: all of the store].
+    /// All but NAME@VERSION follow the store: new versions and moved aliases are served within a second
     #[arg(long = "model", value_name = "MODEL")]
     pub(crate) models: Vec<Selector>,
     /// Largest body of a request in MiB
@@ -374,13 +503,16 @@ pub(crate) enum Data {
     /// Download a set of the catalogue into the user's cache, if it is not on this machine.
     #[command(after_help = "Example:  strata data fetch mnist")]
     Fetch {
-        /// mnist or fashion-mnist
+        /// mnist, fashion-mnist, cifar10 or cifar100
         source: String,
     },
-    /// Count and average the rows of a set.
-    #[command(after_help = "Example:  strata data inspect digits")]
+    /// Say what a set holds: classes, sizes, averages, repeated images, files that cannot be read.
+    #[command(
+        after_help = "Examples:\n  strata data inspect cifar10\n  strata data inspect ./photos\n  \
+                            strata data inspect recipes/mnist-mlp.toml"
+    )]
     Inspect {
-        /// mnist, fashion-mnist, digits or a folder with IDX files
+        /// mnist, fashion-mnist, cifar10, cifar100, digits, a folder with IDX or image files, or a recipe (a .toml file)
         source: String,
     },
 }

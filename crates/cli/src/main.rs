@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod files;
 mod heat_map;
 mod input;
 mod output;

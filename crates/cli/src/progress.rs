@@ -46,15 +46,15 @@ impl TrainingBar {
                 self.bar
                     .set_prefix(format!("{:.0} rows/s", self.rows as f64 / seconds));
                 self.bar.set_message(format!(
-                    "epoch {} loss {:.4}",
-                    progress.epoch, progress.loss
+                    "epoch {} level {} loss {:.4}",
+                    progress.epoch, progress.level, progress.loss
                 ));
             }
         }
         if progress.ends_epoch {
             let mut line = format!(
-                "epoch {:>3}  loss {:.4}  accuracy {:.4}",
-                progress.epoch, progress.loss, progress.accuracy
+                "epoch {:>3}  level {}  loss {:.4}  accuracy {:.4}",
+                progress.epoch, progress.level, progress.loss, progress.accuracy
             );
             if let Some(held) = progress.validation {
                 line.push_str(&format!(

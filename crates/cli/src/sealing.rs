@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 
 use anyhow::Context;
 use clap::{Arg, Args, Command, builder::TypedValueParser, error::ErrorKind};
-use strata_package::{PASSPHRASE_VARIABLE, Passphrase, Recipient, Sealing};
+use strata_package::{
+    Access, OpenPackage, PASSPHRASE_VARIABLE, Passphrase, Recipient, SealedFor, Sealing,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct SealingArgs {
@@ -19,17 +21,42 @@ pub(crate) struct SealingArgs {
 impl SealingArgs {
     /// What was asked for; for the own identity if nothing was.
     pub(crate) fn sealing(self) -> anyhow::Result<Sealing> {
+        Ok(self.asked()?.unwrap_or_default())
+    }
+
+    /// What was asked for; as `parent`, a version, is sealed if nothing was.
+    pub(crate) fn sealing_as(
+        self,
+        parent: &OpenPackage,
+        access: &Access,
+    ) -> anyhow::Result<Sealing> {
+        if let Some(asked) = self.asked()? {
+            return Ok(asked);
+        }
+        like(parent.sealed_for, access).with_context(|| {
+            let (name, version) = (&parent.manifest.name, parent.manifest.version);
+            format!("{name}@{version} is sealed for several recipients, and it does not show for whom: name them by --recipient")
+        })
+    }
+
+    fn asked(self) -> anyhow::Result<Option<Sealing>> {
         if self.passphrase {
             let found = Passphrase::find()?.with_context(|| {
                 format!("{PASSPHRASE_VARIABLE}: expected the passphrase to seal by, found nothing")
             })?;
-            return Ok(Sealing::Passphrase(found));
+            return Ok(Some(Sealing::Passphrase(found)));
         }
-        Ok(if self.recipients.is_empty() {
-            Sealing::Own
-        } else {
-            Sealing::Recipients(self.recipients)
-        })
+        Ok((!self.recipients.is_empty()).then_some(Sealing::Recipients(self.recipients)))
+    }
+}
+
+/// As something is sealed that `access` opened; nothing if that does not show.
+fn like(sealed_for: SealedFor, access: &Access) -> Option<Sealing> {
+    let passphrase = access.opener.passphrase.clone();
+    match (sealed_for, passphrase) {
+        (SealedFor::Passphrase, Some(passphrase)) => Some(Sealing::Passphrase(passphrase)),
+        (SealedFor::Several, _) => None,
+        _ => Some(Sealing::Own),
     }
 }
 
@@ -55,5 +82,24 @@ impl TypedValueParser for RecipientParser {
         let text = value.to_str().ok_or_else(|| wrong(&"not text"))?;
         text.parse()
             .map_err(|error: strata_package::KeyError| wrong(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_opened_by_a_passphrase_is_sealed_by_it() {
+        let mut access = Access::default();
+        access.opener.passphrase = Passphrase::new("correct horse").ok();
+        let found = |sealed_for| like(sealed_for, &access);
+        assert!(matches!(
+            found(SealedFor::Passphrase),
+            Some(Sealing::Passphrase(_))
+        ));
+        assert!(matches!(found(SealedFor::One), Some(Sealing::Own)));
+        assert!(matches!(found(SealedFor::Everyone), Some(Sealing::Own)));
+        assert!(found(SealedFor::Several).is_none());
     }
 }

@@ -1,6 +1,8 @@
 use strata_spec::Digest;
 
-/// A data set with a public home: four gzip IDX files.
+use crate::cifar::{self, Layout};
+
+/// A data set with a public home.
 pub(crate) struct Entry {
     /// Its name in a recipe.
     pub(crate) name: &'static str,
@@ -8,8 +10,16 @@ pub(crate) struct Entry {
     pub(crate) title: &'static str,
     /// Addresses to which a file's name is appended, in the order in which they are tried.
     pub(crate) homes: &'static [&'static str],
-    /// Training images and labels, test images and labels.
-    pub(crate) files: [File; 4],
+    pub(crate) format: Format,
+    pub(crate) files: &'static [File],
+}
+
+/// What the files of a data set are.
+pub(crate) enum Format {
+    /// Four IDX files: training images and labels, test images and labels.
+    Idx,
+    /// One archive. In the user's own folder it may be another than the published one, such as one with fewer test rows.
+    Cifar(&'static Layout),
 }
 
 /// A published file.
@@ -41,7 +51,7 @@ pub(crate) fn entry(name: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.name == name)
 }
 
-pub(crate) const ENTRIES: [Entry; 2] = [
+pub(crate) const ENTRIES: [Entry; 4] = [
     Entry {
         name: "mnist",
         title: "MNIST",
@@ -49,7 +59,8 @@ pub(crate) const ENTRIES: [Entry; 2] = [
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
         ],
-        files: [
+        format: Format::Idx,
+        files: &[
             File::new(
                 "train-images-idx3-ubyte.gz",
                 9_912_422,
@@ -80,7 +91,8 @@ pub(crate) const ENTRIES: [Entry; 2] = [
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         ],
-        files: [
+        format: Format::Idx,
+        files: &[
             File::new(
                 "train-images-idx3-ubyte.gz",
                 26_421_880,
@@ -103,6 +115,28 @@ pub(crate) const ENTRIES: [Entry; 2] = [
             ),
         ],
     },
+    Entry {
+        name: "cifar10",
+        title: "CIFAR-10",
+        homes: &["https://www.cs.toronto.edu/~kriz/"],
+        format: Format::Cifar(&cifar::CIFAR_10),
+        files: &[File::new(
+            "cifar-10-binary.tar.gz",
+            170_052_171,
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        )],
+    },
+    Entry {
+        name: "cifar100",
+        title: "CIFAR-100",
+        homes: &["https://www.cs.toronto.edu/~kriz/"],
+        format: Format::Cifar(&cifar::CIFAR_100),
+        files: &[File::new(
+            "cifar-100-binary.tar.gz",
+            168_513_733,
+            "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+        )],
+    },
 ];
 
 #[cfg(test)]
@@ -115,10 +149,10 @@ mod tests {
     fn every_file_has_a_digest_of_its_own() {
         let digests: HashSet<Digest> = ENTRIES
             .iter()
-            .flat_map(|entry| &entry.files)
+            .flat_map(|entry| entry.files)
             .map(File::digest)
             .collect();
-        assert_eq!(digests.len(), 8);
+        assert_eq!(digests.len(), 10);
         assert!(
             ENTRIES
                 .iter()

@@ -54,6 +54,7 @@ pub fn draw(count: usize, seed: u64) -> Images {
         channels: 1,
         pixels,
         labels,
+        origins: Vec::new(),
     }
 }
 

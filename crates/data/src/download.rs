@@ -8,13 +8,12 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest as _, Sha256};
-use strata_spec::Digest;
 use ureq::{Agent, Body, http::Response};
 
 use crate::{
     DataError, Places,
     catalogue::{self, Entry},
+    file_digest,
 };
 
 /// How long a server may take to connect, to start its answer, and between any two parts of it.
@@ -146,7 +145,7 @@ fn fetch_from(
             }
             result => result?,
         }
-        let found = digest(part).map_err(disk(part))?;
+        let found = file_digest(part).map_err(disk(part))?.digest;
         if found == file.digest() {
             return Ok(());
         }
@@ -254,10 +253,6 @@ fn starts_at(response: &Response<Body>, byte: u64) -> bool {
 /// Size of a file; 0 if there is none.
 fn size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
-}
-
-fn digest(path: &Path) -> io::Result<Digest> {
-    Ok(Digest::from_bytes(Sha256::digest(fs::read(path)?).into()))
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> DataError {

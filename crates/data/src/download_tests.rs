@@ -6,6 +6,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use sha2::{Digest as _, Sha256};
+use strata_spec::Digest;
+
 use super::*;
 
 /// What the server does with one request.
@@ -279,7 +282,8 @@ fn entry(home: String) -> Entry {
         name: "mnist",
         title: "Test",
         homes,
-        files: ["a.gz", "b.gz", "c.gz", "d.gz"].map(file),
+        format: catalogue::Format::Idx,
+        files: Box::leak(Box::new(["a.gz", "b.gz", "c.gz", "d.gz"].map(file))),
     }
 }
 

@@ -2,7 +2,7 @@ use std::{io, path::PathBuf};
 
 use strata_spec::Digest;
 
-use crate::{IdxError, MOST_PIXELS, MOST_SIDE};
+use crate::{ArchiveError, IdxError, MOST_PIXELS, MOST_SIDE, Unreadable};
 
 /// Data that cannot be read, found or downloaded.
 #[derive(Debug, thiserror::Error)]
@@ -56,12 +56,102 @@ pub enum DataError {
         /// Height x width of the test images.
         test: String,
     },
-    /// A drawn digit has no class in the task.
-    #[error("`digits` has 10 classes, but the task has {classes}")]
+    /// An archive is not what it should be.
+    #[error("{}: {source}", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong.
+        source: ArchiveError,
+    },
+    /// Some rows have no class in the task.
+    #[error("`{name}` has {found} classes, but the task has {classes}")]
     Classes {
+        /// The source.
+        name: String,
+        /// Its classes.
+        found: usize,
         /// Classes of the task.
         classes: usize,
     },
+    /// A folder has no folders in it that could be classes.
+    #[error(
+        "{}: expected a folder for each class with PNG or JPEG files in it, found no folders",
+        folder.display()
+    )]
+    NoClasses {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A class without images.
+    #[error(
+        "{}: no image files: a class needs at least one PNG or JPEG file that can be read; add some, or remove the folder",
+        folder.display()
+    )]
+    EmptyClass {
+        /// The class's folder.
+        folder: PathBuf,
+    },
+    /// A class that the training rows do not have.
+    #[error("{}: no such class in {}: add it there, or remove it here", folder.display(), known.display())]
+    UnknownClass {
+        /// The class's folder.
+        folder: PathBuf,
+        /// The folder with the classes that there are.
+        known: PathBuf,
+    },
+    /// Folders that lie deeper within each other than any data set's.
+    #[error("{}: the folder of a class is more than 8 folders deep", folder.display())]
+    TooDeep {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// More image files than row numbers are kept for.
+    #[error("{}: more than {most} image files", folder.display())]
+    TooManyFiles {
+        /// The folder.
+        folder: PathBuf,
+        /// The bound.
+        most: usize,
+    },
+    /// Too many of a source's image files cannot be read.
+    #[error(
+        "{}: {count} of {files} image files cannot be read, more than one in {}; the first is {}: {}; \
+         `strata data inspect` lists them",
+        folder.display(), crate::files::FILES_FOR_ONE_UNREADABLE, first.path.display(), first.problem
+    )]
+    TooManyUnreadable {
+        /// The folder.
+        folder: PathBuf,
+        /// How many cannot be read.
+        count: usize,
+        /// How many there are.
+        files: usize,
+        /// One of them.
+        first: Box<Unreadable>,
+    },
+    /// A share of the rows would be none.
+    #[error("{rows} rows are too few to keep {fraction} of each class for {what}")]
+    TooFew {
+        /// Number of rows.
+        rows: usize,
+        /// The share.
+        fraction: f64,
+        /// What it is kept for.
+        what: &'static str,
+    },
+    /// Validation rows are asked for where there are some already.
+    #[error(
+        "{} has validation images of its own: leave out `data.validation`, or remove the folder",
+        folder.display()
+    )]
+    HasValidation {
+        /// The folder with these.
+        folder: PathBuf,
+    },
+    /// Images cannot be made to fit.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
     /// A file of the catalogue is not the published one.
     #[error(
         "{}: not the published file: expected {expected}, found {found}; remove it, and strata downloads it",

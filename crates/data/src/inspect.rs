@@ -28,14 +28,9 @@ pub fn inspect(images: &Images) -> Summary {
         class_counts[label as usize] += 1;
     }
 
-    // One histogram a channel gives exact sums in one pass.
-    let mut histograms = vec![[0_u64; 256]; images.channels];
-    for pixel in images.pixels.chunks_exact(images.channels.max(1)) {
-        for (histogram, &value) in histograms.iter_mut().zip(pixel) {
-            histogram[usize::from(value)] += 1;
-        }
-    }
-    let (mean, std) = histograms.iter().map(mean_and_std).unzip();
+    let mut histograms = Histograms::new(images.channels);
+    histograms.count(images.channels, &images.pixels);
+    let (mean, std) = histograms.mean_and_std();
     let shape = [images.channels, images.height, images.width];
     Summary {
         rows: images.len(),
@@ -43,6 +38,35 @@ pub fn inspect(images: &Images) -> Summary {
         class_counts,
         mean,
         std,
+    }
+}
+
+/// How often each value occurs in each channel: exact sums in one pass.
+pub(crate) struct Histograms(Vec<[u64; 256]>);
+
+impl Histograms {
+    pub(crate) fn new(channels: usize) -> Self {
+        Self(vec![[0; 256]; channels])
+    }
+
+    /// Counts the pixels of an image; grey counts for each channel.
+    pub(crate) fn count(&mut self, channels: usize, pixels: &[u8]) {
+        for pixel in pixels.chunks_exact(channels.max(1)) {
+            for (histogram, &value) in self.0.iter_mut().zip(pixel.iter().cycle()) {
+                histogram[usize::from(value)] += 1;
+            }
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().flatten().zip(other.0.iter().flatten()) {
+            *sum += count;
+        }
+    }
+
+    /// Of each channel, pixels scaled to 0 to 1.
+    pub(crate) fn mean_and_std(&self) -> (Vec<f64>, Vec<f64>) {
+        self.0.iter().map(mean_and_std).unzip()
     }
 }
 
@@ -74,6 +98,7 @@ mod tests {
             channels: 3,
             pixels,
             labels: vec![2, 0],
+            origins: vec![],
         };
         let summary = inspect(&images);
         assert_eq!((summary.rows, summary.shape), (2, [3, 1, 2]));
@@ -90,6 +115,7 @@ mod tests {
             channels: 1,
             pixels: vec![],
             labels: vec![],
+            origins: vec![],
         };
         assert_eq!(inspect(&images).mean, [0.0]);
     }

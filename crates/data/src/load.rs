@@ -8,9 +8,14 @@ use sha2::{Digest as _, Sha256};
 use strata_spec::{DataDigest, DataSpec, Digest};
 
 use crate::{
-    DIGITS_TEST_ROWS, DIGITS_TRAIN_ROWS, DataError, Dataset, Images, Places, Progress,
-    catalogue::{self, Entry},
-    digits, download, idx,
+    DIGITS_TEST_ROWS, DIGITS_TRAIN_ROWS, DataError, Dataset, Images, Origin, Places, Preparer,
+    Progress,
+    archive::read_archive,
+    catalogue::{Entry, Format},
+    class_folder::read_class_folder,
+    digits, folder, idx,
+    images::takes_parts,
+    source::{Source, locate},
 };
 
 /// Seeds of the drawn training and test rows. They are part of what the name `digits` means.
@@ -27,43 +32,24 @@ const STEMS: [(&str, &str); 4] = [
 
 /// Reads the data that a recipe names.
 ///
-/// `base` is the recipe's folder, from which a path in `spec` counts; `classes` bounds the labels.
-/// A set of the catalogue is looked for in `places`, file by file, and what is missing is
-/// downloaded into the cache; whatever its place, a file must have the published checksum.
-/// `progress` is called while a download goes on.
+/// `preparer` is the recipe's: image files become rows of its size, and so do the rows of several sources. The rows of
+/// other sources are as they were read, and become such by [`Dataset::prepared`]. `base` is the recipe's folder, from
+/// which a path in `spec` counts; `classes` bounds the labels. A set of the catalogue is looked for in `places`, file by
+/// file, and what is missing is downloaded into the cache. A file must have the published checksum; only an archive
+/// (CIFAR) in the user's own folder may be another one. `progress` is called while a download goes on.
 ///
 /// # Errors
-/// The data is not there and cannot be downloaded, or it is not what it should be; the error names
-/// the file.
+/// The data is not there and cannot be downloaded, or it is not what it should be; the error names the file.
 pub fn load(
     spec: &DataSpec,
+    preparer: &Preparer,
     base: &Path,
     classes: usize,
     places: &Places,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Dataset, DataError> {
-    match Source::of(spec)? {
-        Source::Digits => drawn(classes),
-        Source::Folder(path) => read_folder(&base.join(path), classes),
-        Source::Catalogue(entry) => {
-            download::fetch_missing(entry, places, progress)?;
-            let names = || {
-                entry
-                    .files
-                    .iter()
-                    .map(|file| file.name.to_owned())
-                    .collect()
-            };
-            let files = find(entry, places).ok_or_else(|| {
-                // Someone removed a file since.
-                DataError::Missing {
-                    folder: places.cache_folder(entry.name),
-                    names: names(),
-                }
-            })?;
-            read_entry(entry, files, classes)
-        }
-    }
+    let found = load_all(spec, Some(preparer), base, classes, places, Some(progress))?;
+    Ok(found.expect("what is not there was downloaded, or is an error"))
 }
 
 /// As [`load()`], but never downloads: nothing where a set of the catalogue is not on this machine.
@@ -72,53 +58,117 @@ pub fn load(
 /// The data is there, but is not what it should be.
 pub fn load_offline(
     spec: &DataSpec,
+    preparer: &Preparer,
     base: &Path,
     classes: usize,
     places: &Places,
 ) -> Result<Option<Dataset>, DataError> {
-    match Source::of(spec)? {
-        Source::Digits => drawn(classes).map(Some),
-        Source::Folder(path) => read_folder(&base.join(path), classes).map(Some),
-        Source::Catalogue(entry) => find(entry, places)
-            .map(|files| read_entry(entry, files, classes))
-            .transpose(),
-    }
+    load_all(spec, Some(preparer), base, classes, places, None)
 }
 
-enum Source<'a> {
-    Digits,
-    Folder(&'a Path),
-    Catalogue(&'static Entry),
-}
-
-impl<'a> Source<'a> {
-    fn of(spec: &'a DataSpec) -> Result<Self, DataError> {
-        let name = spec.source.as_str();
-        if name == "digits" {
-            return Ok(Self::Digits);
+/// Downloads what is missing of a set of the catalogue, checks it, and says what it is.
+///
+/// # Errors
+/// There is no such set, or it cannot be had.
+pub fn fetch(
+    name: &str,
+    places: &Places,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Dataset, DataError> {
+    match Source::of(name, Path::new("."))? {
+        Source::Catalogue(entry) => {
+            let found = read_entry(entry, usize::MAX, places, Some(progress))?;
+            Ok(found.expect("what is not there was downloaded, or is an error"))
         }
-        if let Some(entry) = catalogue::entry(name) {
-            return Ok(Self::Catalogue(entry));
-        }
-        if name.contains('/') {
-            return Ok(Self::Folder(Path::new(name)));
-        }
-        let known = catalogue::ENTRIES
-            .iter()
-            .map(|entry| entry.name)
-            .chain(["digits"])
-            .collect();
-        Err(DataError::Unknown {
+        Source::Digits | Source::Folder(_) => Err(DataError::Unknown {
             found: name.to_owned(),
-            known,
-        })
+            known: crate::catalogue().collect(),
+        }),
     }
+}
+
+/// The rows of a source of one size, as they are; nothing for a folder of image files.
+pub(crate) fn read_plain(
+    name: &str,
+    base: &Path,
+    places: &Places,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<Dataset>, DataError> {
+    let any = usize::MAX;
+    load_all(&DataSpec::of(name), None, base, any, places, Some(progress))
+}
+
+fn load_all(
+    spec: &DataSpec,
+    preparer: Option<&Preparer>,
+    base: &Path,
+    classes: usize,
+    places: &Places,
+    mut progress: Option<&mut dyn FnMut(Progress)>,
+) -> Result<Option<Dataset>, DataError> {
+    let mut all: Option<Dataset> = None;
+    for (origin, name) in spec.sources().enumerate() {
+        let found = match Source::of(name, base)? {
+            Source::Digits => Some(drawn(classes)?),
+            Source::Folder(path) if is_class_folder(&path)? => preparer
+                .map(|preparer| read_class_folder(&path, spec, preparer, classes))
+                .transpose()?,
+            Source::Folder(path) => Some(read_folder(&path, classes)?),
+            Source::Catalogue(entry) => {
+                let progress = progress
+                    .as_mut()
+                    .map(|progress| &mut **progress as &mut dyn FnMut(Progress));
+                read_entry(entry, classes, places, progress)?
+            }
+        };
+        let Some(mut found) = found else {
+            return Ok(None);
+        };
+        name.clone_into(&mut found.origins[0].name);
+        let Some(preparer) = preparer.filter(|_| !spec.also.is_empty()) else {
+            return Ok(Some(found));
+        };
+        let prepared = alike(found, spec, preparer)?;
+        match &mut all {
+            None => all = Some(prepared),
+            Some(all) => append(all, prepared, origin),
+        }
+    }
+    Ok(all)
+}
+
+/// A source's rows in the size in which those of several sources are mixed.
+fn alike(found: Dataset, spec: &DataSpec, preparer: &Preparer) -> Result<Dataset, DataError> {
+    let mut prepared = found.prepared(spec, preparer)?;
+    if takes_parts(spec) {
+        prepared.train = preparer.for_crops().fit(prepared.train)?;
+    }
+    let name = &prepared.origins[0].name;
+    for digest in &mut prepared.digests {
+        digest.name = format!("{name}: {}", digest.name);
+    }
+    Ok(prepared)
+}
+
+fn append(all: &mut Dataset, more: Dataset, origin: usize) {
+    let origin = u8::try_from(origin).expect("checked when parsed: at most 17 sources");
+    all.train.append(more.train, origin);
+    all.test.append(more.test, origin);
+    match (&mut all.validation, more.validation) {
+        (Some(validation), Some(more)) => validation.append(more, origin),
+        (validation @ None, Some(mut more)) => {
+            more.origins = vec![origin; more.len()];
+            *validation = Some(more);
+        }
+        (_, None) => {}
+    }
+    all.source = format!("{}; {}", all.source, more.source);
+    all.digests.extend(more.digests);
+    all.origins.extend(more.origins);
 }
 
 fn drawn(classes: usize) -> Result<Dataset, DataError> {
-    if classes < 10 {
-        return Err(DataError::Classes { classes });
-    }
+    check_classes("digits", 10, classes)?;
     let train = digits::draw(DIGITS_TRAIN_ROWS, DIGITS_SEEDS[0]);
     let test = digits::draw(DIGITS_TEST_ROWS, DIGITS_SEEDS[1]);
     let digests = [("digits/train", &train), ("digits/test", &test)].map(|(name, images)| {
@@ -140,41 +190,70 @@ fn drawn(classes: usize) -> Result<Dataset, DataError> {
     Ok(Dataset {
         train,
         test,
+        validation: None,
         source,
         digests: digests.into(),
+        origins: vec![unnamed()],
     })
 }
 
-fn find(entry: &Entry, places: &Places) -> Option<[PathBuf; 4]> {
-    let found: Vec<PathBuf> = entry
-        .files
-        .iter()
-        .map_while(|file| places.find(entry.name, file.name))
-        .collect();
-    found.try_into().ok()
+pub(crate) fn check_classes(name: &str, found: usize, classes: usize) -> Result<(), DataError> {
+    if found <= classes {
+        return Ok(());
+    }
+    Err(DataError::Classes {
+        name: name.to_owned(),
+        found,
+        classes,
+    })
 }
 
-fn read_entry(entry: &Entry, files: [PathBuf; 4], classes: usize) -> Result<Dataset, DataError> {
+fn read_entry(
+    entry: &Entry,
+    classes: usize,
+    places: &Places,
+    progress: Option<&mut dyn FnMut(Progress)>,
+) -> Result<Option<Dataset>, DataError> {
+    let Some(files) = locate(entry, places, progress)? else {
+        return Ok(None);
+    };
     let folder = files[0].parent().unwrap_or(Path::new("."));
     let source = format!("{} from {}", entry.title, folder.display());
-    let expected = entry.files.each_ref().map(|file| Some(file.digest()));
-    read_files(files, expected, classes, source)
+    let expected: Vec<Digest> = entry.files.iter().map(|file| file.digest()).collect();
+    match entry.format {
+        Format::Idx => {
+            let files = files.try_into().expect("a set of IDX files has four");
+            let mut each = expected.into_iter().map(Some);
+            let expected = std::array::from_fn(|_| each.next().flatten());
+            read_files(files, expected, classes, source).map(Some)
+        }
+        Format::Cifar(layout) => {
+            check_classes(entry.name, layout.classes(), classes)?;
+            let is_own = !files[0].starts_with(places.cache_folder(entry.name));
+            read_archive(&files[0], layout, expected[0], is_own, source).map(Some)
+        }
+    }
+}
+
+/// Whether a folder is one of image files rather than of IDX files.
+pub(crate) fn is_class_folder(folder: &Path) -> Result<bool, DataError> {
+    let names = STEMS.iter().flat_map(|&stem| idx_names(stem));
+    let has_idx = names.into_iter().any(|name| folder.join(name).is_file());
+    Ok(folder::has_folders(folder)? && !has_idx)
+}
+
+fn idx_names((stem, kind): (&str, &str)) -> [String; 4] {
+    [
+        format!("{stem}-{kind}"),
+        format!("{stem}-{kind}.gz"),
+        format!("{stem}.{kind}"),
+        format!("{stem}.{kind}.gz"),
+    ]
 }
 
 fn read_folder(folder: &Path, classes: usize) -> Result<Dataset, DataError> {
-    if let Err(source) = fs::read_dir(folder) {
-        return Err(DataError::Io {
-            path: folder.to_owned(),
-            source,
-        });
-    }
-    let locate = |(stem, kind): (&str, &str)| {
-        let names = [
-            format!("{stem}-{kind}"),
-            format!("{stem}-{kind}.gz"),
-            format!("{stem}.{kind}"),
-            format!("{stem}.{kind}.gz"),
-        ];
+    let locate = |stem| {
+        let names = idx_names(stem);
         let found = names
             .iter()
             .map(|name| folder.join(name))
@@ -220,9 +299,19 @@ fn read_files(
     Ok(Dataset {
         train,
         test,
+        validation: None,
         source,
         digests,
+        origins: vec![unnamed()],
     })
+}
+
+/// The origin of rows whose classes have no names; `load_all` names it.
+fn unnamed() -> Origin {
+    Origin {
+        name: String::new(),
+        labels: Vec::new(),
+    }
 }
 
 /// Reads images and their labels.
@@ -259,6 +348,7 @@ fn read_part(
         channels: 1,
         pixels,
         labels,
+        origins: Vec::new(),
     };
     Ok((images, [images_digest, labels_digest]))
 }
@@ -276,12 +366,13 @@ fn read_file(path: &Path, expected: Option<Digest>) -> Result<(Vec<u8>, DataDige
             found: digest,
         });
     }
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = file_name(path);
     Ok((bytes, DataDigest { name, digest }))
+}
+
+pub(crate) fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

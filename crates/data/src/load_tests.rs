@@ -11,10 +11,12 @@ const TEST_IMAGES: &str = "t10k-images-idx3-ubyte";
 const TEST_LABELS: &str = "t10k-labels-idx1-ubyte";
 
 fn spec(source: &str) -> DataSpec {
-    DataSpec {
-        source: source.to_owned(),
-        validation: None,
-    }
+    DataSpec::of(source)
+}
+
+/// The preparation of 2x3 pixels.
+fn preparer() -> Preparer {
+    Preparer::new(&strata_spec::ImagePreparation::new(2, 3, 1))
 }
 
 fn nowhere() -> Places {
@@ -64,7 +66,14 @@ fn remove(base: &TempDir, name: &str) {
 }
 
 fn read(base: &TempDir) -> Result<Dataset, DataError> {
-    load(&spec("./mine"), base.path(), 3, &nowhere(), &mut |_| ())
+    load(
+        &spec("./mine"),
+        &preparer(),
+        base.path(),
+        3,
+        &nowhere(),
+        &mut |_| (),
+    )
 }
 
 /// After a file was replaced, the error must hold all of these parts.
@@ -179,13 +188,28 @@ fn what_is_missing_is_named() {
             .contains("mine: expected one of t10k-labels-idx1-ubyte, t10k-labels-idx1-ubyte.gz, "),
         "{message}"
     );
-    let error = load(&spec("./other"), base.path(), 3, &nowhere(), &mut |_| ()).unwrap_err();
+    let error = load(
+        &spec("./other"),
+        &preparer(),
+        base.path(),
+        3,
+        &nowhere(),
+        &mut |_| (),
+    )
+    .unwrap_err();
     assert!(matches!(error, DataError::Io { path, .. } if path.ends_with("other")));
-    let message = load(&spec("mnits"), base.path(), 3, &nowhere(), &mut |_| ())
-        .unwrap_err()
-        .to_string();
+    let message = load(
+        &spec("mnits"),
+        &preparer(),
+        base.path(),
+        3,
+        &nowhere(),
+        &mut |_| (),
+    )
+    .unwrap_err()
+    .to_string();
     let expected = "no data set is named `mnits`: \
-                    expected mnist, fashion-mnist, digits, or the path of a folder";
+                    expected mnist, fashion-mnist, cifar10, cifar100, digits, or the path of a folder";
     assert_eq!(message, expected);
 }
 
@@ -203,7 +227,7 @@ fn a_changed_file_of_the_catalogue_is_refused_in_both_places() {
         strata_data: Some(own.path().to_owned()),
         cache: cache.path().to_owned(),
     };
-    let message = load_offline(&spec("mnist"), Path::new("."), 10, &in_own)
+    let message = load_offline(&spec("mnist"), &preparer(), Path::new("."), 10, &in_own)
         .unwrap_err()
         .to_string();
     assert!(
@@ -212,23 +236,30 @@ fn a_changed_file_of_the_catalogue_is_refused_in_both_places() {
     );
 
     fs::rename(own.path().join("mnist"), cache.path().join("data/mnist")).unwrap();
-    let message = load(&spec("mnist"), Path::new("."), 10, &in_own, &mut |_| ())
-        .unwrap_err()
-        .to_string();
+    let message = load(
+        &spec("mnist"),
+        &preparer(),
+        Path::new("."),
+        10,
+        &in_own,
+        &mut |_| (),
+    )
+    .unwrap_err()
+    .to_string();
     assert!(message.contains("not the published file"), "{message}");
 }
 
 #[test]
 fn offline_nothing_is_an_answer() {
     assert_eq!(
-        load_offline(&spec("mnist"), Path::new("."), 10, &nowhere()).unwrap(),
+        load_offline(&spec("mnist"), &preparer(), Path::new("."), 10, &nowhere()).unwrap(),
         None
     );
 }
 
 #[test]
 fn drawn_digits_are_a_data_set_with_its_own_digests() {
-    let data = load_offline(&spec("digits"), Path::new("."), 10, &nowhere())
+    let data = load_offline(&spec("digits"), &preparer(), Path::new("."), 10, &nowhere())
         .unwrap()
         .unwrap();
     assert_eq!(
@@ -237,7 +268,8 @@ fn drawn_digits_are_a_data_set_with_its_own_digests() {
     );
     assert_eq!(data.digests.len(), 2);
     assert_ne!(data.train.row(0), data.test.row(0));
-    let error = load_offline(&spec("digits"), Path::new("."), 9, &nowhere()).unwrap_err();
+    let error =
+        load_offline(&spec("digits"), &preparer(), Path::new("."), 9, &nowhere()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "`digits` has 10 classes, but the task has 9"
@@ -251,7 +283,9 @@ fn mnist_is_what_it_is_known_to_be() {
         cache: PathBuf::from("/nowhere"),
         ..Places::from_env()
     };
-    let Some(data) = load_offline(&spec("mnist"), Path::new("."), 10, &places).unwrap() else {
+    let Some(data) =
+        load_offline(&spec("mnist"), &preparer(), Path::new("."), 10, &places).unwrap()
+    else {
         println!("skipped: STRATA_DATA has no mnist");
         return;
     };
@@ -267,4 +301,265 @@ fn mnist_is_what_it_is_known_to_be() {
     assert!((train.mean[0] - 0.1307).abs() < 1e-4 && (train.std[0] - 0.3081).abs() < 1e-4);
     assert_eq!(data.test.labels[..10], [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]);
     assert_eq!(data.digests.len(), 4);
+}
+
+fn png(side: u32, level: u8) -> Vec<u8> {
+    let mut file = Vec::new();
+    let pixels = vec![level; (side * side) as usize];
+    image::ImageEncoder::write_image(
+        image::codecs::png::PngEncoder::new(&mut file),
+        &pixels,
+        side,
+        side,
+        image::ExtendedColorType::L8,
+    )
+    .unwrap();
+    file
+}
+
+/// A folder of three classes in which image `i` of class `c` has the brightness `100 c + i`.
+fn photos(images: u8) -> TempDir {
+    let base = tempfile::tempdir().unwrap();
+    for (class, name) in ["ape", "bee", "cat"].into_iter().enumerate() {
+        fs::create_dir_all(base.path().join("mine").join(name)).unwrap();
+        for index in 0..images {
+            let file = png(3 + u32::from(index % 4), 80 * class as u8 + index);
+            put(&base, &format!("{name}/{index:02}.png"), &file);
+        }
+    }
+    base
+}
+
+fn with_validation(source: &str) -> DataSpec {
+    DataSpec {
+        validation: Some(strata_spec::Validation {
+            fraction: 0.25,
+            seed: 1,
+        }),
+        ..spec(source)
+    }
+}
+
+fn load_here(spec: &DataSpec, base: &TempDir) -> Result<Dataset, DataError> {
+    load(spec, &preparer(), base.path(), 10, &nowhere(), &mut |_| ())
+}
+
+#[test]
+fn a_folder_of_images_becomes_prepared_rows() {
+    let base = photos(20);
+    put(&base, "ape/99.png", &png(3, 0)[..30]);
+    let data = load_here(&with_validation("./mine"), &base).unwrap();
+    assert_eq!(data.origins[0].labels, ["ape", "bee", "cat"]);
+    assert_eq!(data.origins[0].name, "./mine");
+    let validation = data.validation.unwrap();
+    // A tenth of 21 or 20 is kept aside as test rows, then a quarter of the rest; one of them all cannot be read.
+    let rows = [data.train.len(), validation.len(), data.test.len()];
+    assert_eq!((rows.iter().sum::<usize>(), rows[2]), (60, 6));
+    for images in [&data.train, &validation, &data.test] {
+        assert_eq!((images.height, images.width, images.channels), (2, 3, 1));
+        for row in 0..images.len() {
+            // Files of one colour stay so.
+            let level = images.row(row)[0];
+            assert_eq!(images.row(row), [level; 6]);
+            assert_eq!(u32::from(level) / 80, images.labels[row]);
+        }
+    }
+    assert!(
+        data.source.contains("3 classes of images from "),
+        "{}",
+        data.source
+    );
+    assert!(
+        data.source.contains("1 of 61 files left out"),
+        "{}",
+        data.source
+    );
+
+    // Learning from parts of images needs larger ones.
+    let parts = DataSpec {
+        augmentation: vec![strata_spec::Augmentation::RandomResizedCrop(
+            Default::default(),
+        )],
+        ..spec("./mine")
+    };
+    let large = Preparer::new(&strata_spec::ImagePreparation {
+        crop: strata_spec::Crop::Centre,
+        ..strata_spec::ImagePreparation::new(28, 14, 3)
+    });
+    let data = load(&parts, &large, base.path(), 3, &nowhere(), &mut |_| ()).unwrap();
+    assert_eq!(
+        (data.train.height, data.train.width, data.train.channels),
+        (32, 16, 3)
+    );
+    assert_eq!((data.test.height, data.test.width), (28, 14));
+    assert_eq!(data.clone().prepared(&parts, &large).unwrap(), data);
+}
+
+#[test]
+fn rows_of_a_folder_are_those_of_requests() {
+    let base = tempfile::tempdir().unwrap();
+    let mut file = Vec::new();
+    let pixels: Vec<u8> = (0..40 * 30 * 3).map(|i| (i * 37 % 256) as u8).collect();
+    let encoder = image::codecs::png::PngEncoder::new(&mut file);
+    image::ImageEncoder::write_image(encoder, &pixels, 40, 30, image::ExtendedColorType::Rgb8)
+        .unwrap();
+    for name in ["a/1.png", "a/2.png"] {
+        fs::create_dir_all(base.path().join("mine/a")).unwrap();
+        put(&base, name, &file);
+    }
+    let data = load_here(&spec("./mine"), &base).unwrap();
+    let mut row = vec![0.0; 6];
+    preparer().rows(&data.train, &[0], &mut row);
+    assert_eq!(row, preparer().request(&file).unwrap());
+}
+
+#[test]
+fn a_folder_of_images_with_faults_is_refused() {
+    let check = |change: &dyn Fn(&TempDir), wanted: &DataSpec, expected: &str| {
+        let base = photos(20);
+        change(&base);
+        let message = load_here(wanted, &base).unwrap_err().to_string();
+        assert!(message.contains(expected), "`{message}` lacks `{expected}`");
+    };
+    let plain = spec("./mine");
+    let broken = |base: &TempDir| {
+        for index in 0..4 {
+            put(base, &format!("bee/{index:02}.png"), b"no image");
+        }
+    };
+    check(
+        &broken,
+        &plain,
+        "4 of 60 image files cannot be read, more than one in 20; the first is ",
+    );
+    let empty = |base: &TempDir| fs::create_dir(base.path().join("mine/dog")).unwrap();
+    check(&empty, &plain, "/mine/dog: no image files");
+    let unreadable = |base: &TempDir| {
+        empty(base);
+        put(base, "dog/1.png", b"no image");
+    };
+    check(&unreadable, &plain, "/mine/dog: no image files");
+    let base = photos(2);
+    let error = load(&plain, &preparer(), base.path(), 2, &nowhere(), &mut |_| ()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("has 3 classes, but the task has 2"),
+        "{error}"
+    );
+
+    let own = |base: &TempDir| {
+        for part in ["train", "val", "test"] {
+            fs::create_dir_all(base.path().join("other").join(part).join("a")).unwrap();
+            let path = format!("../other/{part}/a/1.png");
+            put(base, &path, &png(3, 1));
+        }
+    };
+    check(
+        &own,
+        &with_validation("./other"),
+        "/val has validation images of its own",
+    );
+    let base = photos(2);
+    own(&base);
+    let data = load_here(&spec("./other"), &base).unwrap();
+    assert_eq!(
+        (
+            data.train.len(),
+            data.validation.unwrap().len(),
+            data.test.len()
+        ),
+        (1, 1, 1)
+    );
+}
+
+#[test]
+fn several_sources_become_rows_of_one_shape_that_know_their_source() {
+    let base = photos(20);
+    let wanted = DataSpec {
+        also: vec!["digits".to_owned()],
+        ..with_validation("./mine")
+    };
+    let data = load_here(&wanted, &base).unwrap();
+    let names: Vec<&str> = data
+        .origins
+        .iter()
+        .map(|origin| origin.name.as_str())
+        .collect();
+    assert_eq!(names, ["./mine", "digits"]);
+    let count = |images: &Images, origin| {
+        (0..images.len())
+            .filter(|&row| images.origin(row) == origin)
+            .count()
+    };
+    assert_eq!(
+        count(&data.train, 0) + count(data.validation.as_ref().unwrap(), 0),
+        54
+    );
+    assert_eq!(count(&data.train, 1), DIGITS_TRAIN_ROWS * 3 / 4);
+    assert_eq!(
+        count(data.validation.as_ref().unwrap(), 1),
+        DIGITS_TRAIN_ROWS / 4
+    );
+    assert_eq!(count(&data.test, 1), DIGITS_TEST_ROWS);
+    assert_eq!(data.train.pixels.len(), data.train.len() * 6);
+    assert!(
+        data.digests
+            .iter()
+            .any(|digest| digest.name == "digits: digits/train")
+    );
+    assert_eq!(data.clone().prepared(&wanted, &preparer()).unwrap(), data);
+}
+
+/// An archive of one's own may have fewer rows; one in the cache is the published one.
+#[test]
+fn an_archive_is_read_from_the_users_folder_and_checked_in_the_cache() {
+    let places = Places {
+        cache: PathBuf::from("/nowhere"),
+        ..Places::from_env()
+    };
+    let own = places.find("cifar10", "cifar-10-binary.tar.gz");
+    let Some(own) = own else {
+        println!("skipped: STRATA_DATA has no cifar10");
+        return;
+    };
+    let data = load_offline(&spec("cifar10"), &preparer(), Path::new("."), 10, &places)
+        .unwrap()
+        .unwrap();
+    assert_eq!((data.train.len(), data.train.row_len()), (50_000, 3072));
+    assert_eq!(data.train.labels[..8], [6, 9, 9, 4, 1, 1, 2, 7]);
+    // The first image, a frog: red, green and blue of its first pixel.
+    assert_eq!(data.train.row(0)[..3], [59, 62, 63]);
+    assert_eq!(data.test.labels[..6], [3, 8, 8, 0, 6, 6]);
+    assert_eq!(data.origins[0].labels[6], "frog");
+    let error =
+        load_offline(&spec("cifar10"), &preparer(), Path::new("."), 9, &places).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`cifar10` has 10 classes, but the task has 9"
+    );
+
+    // A cut one: in the user's folder it says so, in the cache it is another file.
+    let folder = tempfile::tempdir().unwrap();
+    let start = fs::read(own).unwrap()[..1 << 20].to_vec();
+    for place in ["own/cifar10", "data/cifar10"] {
+        let place = folder.path().join(place);
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join("cifar-10-binary.tar.gz"), &start).unwrap();
+    }
+    for (strata_data, expected) in [
+        (
+            Some(folder.path().join("own")),
+            "cifar-10-binary.tar.gz: cut short or damaged",
+        ),
+        (None, "not the published file: expected sha256:c4a38c50"),
+    ] {
+        let places = Places {
+            strata_data,
+            cache: folder.path().to_owned(),
+        };
+        let error =
+            load_offline(&spec("cifar10"), &preparer(), Path::new("."), 10, &places).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }

@@ -14,9 +14,11 @@ const GATHERED_BYTES: usize = 8 << 10;
 /// 1. Channels: RGB to grey by the luma of Rec. 601 (in 16-bit fixed point, as Pillow's `L`), grey
 ///    to RGB by repetition.
 /// 2. Size: resized with a triangle filter that widens when it shrinks (Pillow's `BILINEAR`);
-///    [`Crop::Centre`] takes the largest centred part with the target's aspect ratio. An image of
-///    the right size keeps its bytes.
-/// 3. Numbers: `(pixel / 255 - mean) / std` in 32-bit floating point, channel after channel (planar).
+///    [`Crop::Centre`] takes the largest centred part with the target's aspect ratio, or, with
+///    `resize`, the centre of the image whose shorter side was made that long (torchvision's
+///    `Resize` and `CenterCrop`). An image of the right size keeps its bytes.
+/// 3. Numbers: `(pixel / 255 * scale - mean) / std` in 32-bit floating point, channel after channel
+///    (planar), in the network's order of colours.
 ///
 /// Steps 1 and 2 stay in 8 bits and are done once for training ([`Preparer::fit`]); step 3 is done
 /// for each batch ([`Preparer::rows`]).
@@ -26,22 +28,25 @@ pub struct Preparer {
     width: usize,
     channels: usize,
     crop: Crop,
-    /// For each channel, the number of each pixel value.
-    tables: Vec<[f32; 256]>,
+    /// The shorter side of which the centre is cut out.
+    resize: Option<usize>,
+    /// For each of the network's channels, the image's channel and the number of each pixel value.
+    tables: Vec<(usize, [f32; 256])>,
 }
 
 impl Preparer {
     /// The preparation that a recipe or a manifest asks for.
     pub fn new(setting: &ImagePreparation) -> Self {
         let table = |channel| {
-            let (mean, std) = setting.normalisation(channel);
-            std::array::from_fn(|pixel| (pixel as f32 / 255.0 - mean) / std)
+            let numbers = std::array::from_fn(|pixel| setting.number(channel, pixel as u8));
+            (setting.source_channel(channel), numbers)
         };
         Self {
             height: setting.height,
             width: setting.width,
             channels: setting.channels,
             crop: setting.crop,
+            resize: setting.resize,
             tables: (0..setting.channels).map(table).collect(),
         }
     }
@@ -58,7 +63,7 @@ impl Preparer {
     /// The images have an impossible size, or the fitted rows do not fit into memory.
     pub fn fit(&self, images: Images) -> Result<Images, PrepareError> {
         let (height, width, channels) = (images.height, images.width, images.channels);
-        if (height, width, channels) == (self.height, self.width, self.channels) {
+        if self.fits(height, width) && channels == self.channels {
             return Ok(images);
         }
         let mut pixels = Vec::new();
@@ -74,12 +79,81 @@ impl Preparer {
             pixels.extend(self.fit_one(&mut resizer, height, width, channels, images.row(row))?);
         }
         Ok(Images {
+            origins: images.origins,
+            ..self.images(pixels, images.labels)
+        })
+    }
+
+    /// As [`Preparer::fit`], but for rows of which random parts are taken: 8/7 as high and wide (256 for 224), or as
+    /// large as they are if that is smaller.
+    ///
+    /// # Errors
+    /// Those of [`Preparer::fit`].
+    pub fn fit_for_crops(&self, images: Images) -> Result<Images, PrepareError> {
+        let mut larger = self.for_crops();
+        if images.height <= larger.height && images.width <= larger.width {
+            (larger.height, larger.width) = (images.height, images.width);
+        }
+        larger.fit(images)
+    }
+
+    /// The same for images of which random parts are taken.
+    pub(crate) fn for_crops(&self) -> Self {
+        Self {
+            height: self.height * 8 / 7,
+            width: self.width * 8 / 7,
+            ..self.clone()
+        }
+    }
+
+    /// Rows that it made.
+    pub(crate) fn images(&self, pixels: Vec<u8>, labels: Vec<u32>) -> Images {
+        Images {
             height: self.height,
             width: self.width,
             channels: self.channels,
             pixels,
-            labels: images.labels.clone(),
-        })
+            labels,
+            origins: Vec::new(),
+        }
+    }
+
+    /// Steps 1 and 2 for one image.
+    pub(crate) fn image(
+        &self,
+        image: &Image,
+        resizer: &mut Resizer,
+    ) -> Result<Vec<u8>, PrepareError> {
+        let Image {
+            height,
+            width,
+            channels,
+            ref pixels,
+        } = *image;
+        self.fit_one(resizer, height, width, channels, pixels)
+    }
+
+    /// Height, width and channels of one prepared row.
+    pub(crate) fn shape(&self) -> [usize; 3] {
+        [self.height, self.width, self.channels]
+    }
+
+    /// For each channel, the pixel value whose number is nearest to 0: the mean that the preparation subtracts.
+    pub(crate) fn mean_pixel(&self) -> Vec<u8> {
+        let nearest = |table: &[f32; 256]| {
+            let nearer = |a: &u8, b: &u8| {
+                table[usize::from(*a)]
+                    .abs()
+                    .total_cmp(&table[usize::from(*b)].abs())
+            };
+            (0..=255).min_by(nearer).unwrap_or(0)
+        };
+        // In the order of the pixels' channels, which may be another one than that of the row's.
+        let mut pixel = vec![0; self.tables.len()];
+        for (channel, table) in &self.tables {
+            pixel[*channel] = nearest(table);
+        }
+        pixel
     }
 
     /// Writes the given rows of fitted images as `[rows, channels, height, width]`.
@@ -145,6 +219,14 @@ impl Preparer {
         Ok(row)
     }
 
+    /// Whether an image of this size stays as it is.
+    fn fits(&self, height: usize, width: usize) -> bool {
+        (height, width) == (self.height, self.width)
+            && self
+                .resize
+                .is_none_or(|shorter| shorter == height.min(width))
+    }
+
     /// Steps 1 and 2 for one image.
     fn fit_one(
         &self,
@@ -171,7 +253,7 @@ impl Preparer {
         }
 
         let converted = converted(pixels);
-        if (height, width) == (self.height, self.width) {
+        if self.fits(height, width) {
             return Ok(converted);
         }
         let kind = if self.channels == 1 {
@@ -183,9 +265,14 @@ impl Preparer {
             .map_err(|error| PrepareError::Broken(error.to_string()))?;
         let mut target = Target::new(side(self.width), side(self.height), kind);
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        let options = match self.crop {
-            Crop::Stretch => options,
-            Crop::Centre => options.fit_into_destination(Some((0.5, 0.5))),
+        let options = match (self.crop, self.resize) {
+            (Crop::Stretch, _) => options,
+            (Crop::Centre, None) => options.fit_into_destination(Some((0.5, 0.5))),
+            (Crop::Centre, Some(shorter)) => {
+                let [top, rows] = centre(height, height.min(width), shorter, self.height);
+                let [left, columns] = centre(width, height.min(width), shorter, self.width);
+                options.crop(left, top, columns, rows)
+            }
         };
         resizer
             .resize(&source, &mut target, Some(&options))
@@ -194,37 +281,50 @@ impl Preparer {
     }
 
     /// Step 3 for one fitted row.
-    fn normalise(&self, pixels: &[u8], row: &mut [f32]) {
-        if let [table] = self.tables.as_slice() {
+    pub(crate) fn normalise(&self, pixels: &[u8], row: &mut [f32]) {
+        if let [(_, table)] = self.tables.as_slice() {
             for (value, &pixel) in row.iter_mut().zip(pixels) {
                 *value = table[usize::from(pixel)];
             }
             return;
         }
         let planes = row.chunks_exact_mut(self.height * self.width);
-        for (channel, (plane, table)) in planes.zip(&self.tables).enumerate() {
+        for (plane, (channel, table)) in planes.zip(&self.tables) {
             for (value, pixel) in plane.iter_mut().zip(pixels.chunks_exact(self.channels)) {
-                *value = table[usize::from(pixel[channel])];
+                *value = table[usize::from(pixel[*channel])];
             }
         }
     }
+}
+
+/// Where the centre of `target` pixels begins along a side of an image and how long it is, in the image's own pixels, when
+/// its shorter side becomes `resized`. Roundings are those of torchvision: a longer side down, the place of the centre to
+/// the nearest, halves to even. What will not be seen is never resized: of a narrow image that could be very long.
+fn centre(side: usize, shorter: usize, resized: usize, target: usize) -> [f64; 2] {
+    let whole = resized * side / shorter;
+    let before = ((whole - target) as f64 / 2.0).round_ties_even();
+    let pixel = side as f64 / whole as f64;
+    [before * pixel, target as f64 * pixel]
 }
 
 /// Grey from red, green and blue: 0.299, 0.587 and 0.114 (ITU-R BT.601), in 16-bit fixed point,
 /// rounded.
 fn luma(pixels: &[u8]) -> Vec<u8> {
     let (pixels, _) = pixels.as_chunks::<3>();
-    let grey = |&[red, green, blue]: &[u8; 3]| {
-        let weighted =
-            19_595 * u32::from(red) + 38_470 * u32::from(green) + 7_471 * u32::from(blue);
-        ((weighted + 0x8000) >> 16) as u8
-    };
     pixels.iter().map(grey).collect()
+}
+
+/// The luma of one pixel.
+pub(crate) fn grey(&[red, green, blue]: &[u8; 3]) -> u8 {
+    let weighted = 19_595 * u32::from(red) + 38_470 * u32::from(green) + 7_471 * u32::from(blue);
+    ((weighted + 0x8000) >> 16) as u8
 }
 
 #[cfg(test)]
 mod tests {
     use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+
+    use strata_spec::ChannelOrder;
 
     use super::*;
 
@@ -232,12 +332,10 @@ mod tests {
         let mean = [0.1307, 0.4, 0.5][..channels].to_vec();
         let std = [0.3081, 0.2, 0.3][..channels].to_vec();
         ImagePreparation {
-            height,
-            width,
-            channels,
             crop,
             mean,
             std,
+            ..ImagePreparation::new(height, width, channels)
         }
     }
 
@@ -250,6 +348,7 @@ mod tests {
             channels,
             pixels,
             labels: vec![0; rows],
+            origins: vec![],
         }
     }
 
@@ -317,6 +416,7 @@ mod tests {
             channels: 3,
             pixels: vec![0, 51, 255, 255, 102, 0],
             labels: vec![4],
+            origins: vec![],
         };
         let row = check(&setting(3, 1, 2, Crop::Stretch), &images);
         let expected = [
@@ -359,6 +459,81 @@ mod tests {
         };
         check(3, 4, [20, 78, 146, 204, 25, 83, 151, 209, 30, 88, 156, 214]);
         check(8, 9, [0, 25, 53, 82, 111, 140, 169, 197, 222, 1, 26, 54]);
+    }
+
+    /// `tests/references/prepare.py`, which resizes and cuts with Pillow as torchvision does. Pixels may differ by one level:
+    /// here, what will be cut out is all that is resized.
+    #[test]
+    fn a_centre_of_a_resized_image_is_that_of_torchvision() {
+        let check = |from: [usize; 2], shorter, to: [usize; 2], expected: [u8; 12]| {
+            let [height, width] = from;
+            let pixels: Vec<u8> = (0..height * width).map(|i| (i * 37 % 256) as u8).collect();
+            let setting = ImagePreparation {
+                resize: Some(shorter),
+                ..setting(1, to[0], to[1], Crop::Centre)
+            };
+            let fitted = Preparer::new(&setting)
+                .fit_one(&mut Resizer::new(), height, width, 1, &pixels)
+                .unwrap();
+            let is_near = |(found, expected): (&u8, u8)| found.abs_diff(expected) <= 1;
+            assert!(
+                fitted.iter().zip(expected).all(is_near),
+                "{from:?} {shorter} {to:?}: {fitted:?}"
+            );
+        };
+        check(
+            [40, 60],
+            16,
+            [8, 12],
+            [122, 144, 129, 118, 119, 130, 120, 125, 133, 119, 134, 134],
+        );
+        check(
+            [60, 40],
+            16,
+            [13, 9],
+            [114, 124, 139, 111, 135, 138, 112, 144, 138, 130, 131, 105],
+        );
+        check(
+            [9, 7],
+            16,
+            [8, 8],
+            [61, 78, 94, 110, 126, 142, 158, 175, 63, 80, 96, 112],
+        );
+        check(
+            [16, 16],
+            16,
+            [16, 16],
+            [0, 37, 74, 111, 148, 185, 222, 3, 40, 77, 114, 151],
+        );
+        check(
+            [33, 47],
+            33,
+            [10, 11],
+            [30, 67, 104, 141, 178, 215, 252, 33, 70, 107, 144, 233],
+        );
+    }
+
+    #[test]
+    fn networks_of_caffe_get_blue_first_and_numbers_to_255() {
+        let setting = ImagePreparation {
+            order: ChannelOrder::Bgr,
+            scale: 255.0,
+            mean: vec![104.0, 117.0, 123.0],
+            ..ImagePreparation::new(1, 2, 3)
+        };
+        let images = Images {
+            height: 1,
+            width: 2,
+            channels: 3,
+            pixels: vec![0, 51, 255, 254, 102, 1],
+            labels: vec![4],
+            origins: vec![],
+        };
+        let row = check(&setting, &images);
+        assert_eq!(row, [151.0, -103.0, -66.0, -15.0, -123.0, 131.0]);
+        // What explanations call black.
+        let (mean, std) = setting.normalisation(2);
+        assert!(((0.0 - mean) / std + 123.0).abs() < 1e-4);
     }
 
     #[test]
@@ -412,6 +587,7 @@ mod tests {
             channels: 1,
             pixels: vec![],
             labels: vec![0; 60_000_000],
+            origins: vec![],
         };
         assert!(matches!(
             preparer.fit(many),

@@ -7,8 +7,31 @@
 use std::{
     alloc::{GlobalAlloc, Layout},
     ptr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
+
+/// Bytes of large blocks in use, and the most since [`forget_peak`].
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes in use of blocks of 256 KiB or more: activations, gradients, weights. 0 in a program whose allocator is not a
+/// [`CachingAllocator`].
+pub fn bytes_in_use() -> usize {
+    IN_USE.load(Relaxed)
+}
+
+/// The most that [`bytes_in_use`] was since [`forget_peak`], or since the program began.
+pub fn peak_bytes_in_use() -> usize {
+    PEAK.load(Relaxed)
+}
+
+/// Lets the peak begin anew from what is in use.
+pub fn forget_peak() {
+    PEAK.store(bytes_in_use(), Relaxed);
+}
 
 /// Smaller blocks are the inner allocator's business.
 const LEAST: usize = 1 << LEAST_BITS;
@@ -62,6 +85,7 @@ impl<A: GlobalAlloc> CachingAllocator<A> {
         let mut kept = self.lock();
         kept.in_use += class.size;
         kept.peak = kept.peak.max(kept.in_use);
+        PEAK.fetch_max(IN_USE.fetch_add(class.size, Relaxed) + class.size, Relaxed);
         if let Some(block) = kept.take(class) {
             return (block, false);
         }
@@ -76,6 +100,7 @@ impl<A: GlobalAlloc> CachingAllocator<A> {
         let block = make(class.layout());
         if block.is_null() {
             self.lock().in_use -= class.size;
+            IN_USE.fetch_sub(class.size, Relaxed);
         }
         (block, true)
     }
@@ -117,6 +142,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for CachingAllocator<A> {
             Some(class) => {
                 let mut kept = self.lock();
                 kept.in_use -= class.size;
+                IN_USE.fetch_sub(class.size, Relaxed);
                 // SAFETY: the block has this class, see above, and its owner has given it up.
                 unsafe { kept.put(block, class) };
             }

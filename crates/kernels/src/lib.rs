@@ -13,6 +13,7 @@ mod cache;
 mod conv;
 mod cores;
 mod dense;
+mod dropout;
 mod element;
 mod gemm;
 mod isa;
@@ -30,9 +31,10 @@ pub use batch_norm::{
     BatchNormSettings, batch_norm_eval, batch_norm_eval_backward, batch_norm_train,
     batch_norm_train_backward,
 };
-pub use cache::CachingAllocator;
+pub use cache::{CachingAllocator, bytes_in_use, forget_peak, peak_bytes_in_use};
 pub use conv::{Conv2d, PackedConv2d, conv2d, conv2d_input_gradient, conv2d_weight_gradient};
 pub use dense::{DenseWeights, dense, dense_input_gradient, dense_weight_gradient};
+pub use dropout::{derive_seed, dropout};
 pub use element::{Element, Format};
 pub use half::bf16;
 pub use isa::{Isa, UnknownIsa, check_environment, isa, prefers_bf16};
@@ -45,7 +47,8 @@ pub use maps::{
 pub use optimizer::{AdamStep, SgdStep, adam, sgd};
 pub use pool::{TooLate, parallel_for_each, set_threads, threads};
 pub use pooling::{
-    Pool2d, adaptive_average_pool, adaptive_average_pool_backward, average_pool,
-    average_pool_backward, max_pool, max_pool_backward, max_pool_eval,
+    Pool2d, Subsample2d, adaptive_average_pool, adaptive_average_pool_backward, average_pool,
+    average_pool_backward, max_pool, max_pool_backward, max_pool_eval, subsample,
+    subsample_backward,
 };
 pub use window::Window;

@@ -9,6 +9,9 @@ pub struct Window {
     pub padding: [usize; 2],
     /// Distance between the places of one window.
     pub dilation: [usize; 2],
+    /// Whether a last window may reach over the edge of the padded map, if it begins within the map or the padding before
+    /// it: otherwise places that fill no window are left out. For pooling only.
+    pub ceil: bool,
 }
 
 impl Window {
@@ -19,6 +22,7 @@ impl Window {
             stride: [stride; 2],
             padding: [0; 2],
             dilation: [1; 2],
+            ceil: false,
         }
     }
 
@@ -43,7 +47,10 @@ impl Window {
             let padded = self.padding[axis]
                 .checked_mul(2)?
                 .checked_add(input[axis])?;
-            Some(padded.checked_sub(span)? / stride + 1)
+            let over = if self.ceil { stride - 1 } else { 0 };
+            let last = padded.checked_add(over)?.checked_sub(span)? / stride;
+            let begins_within = last * stride < input[axis] + self.padding[axis];
+            Some(last + usize::from(!self.ceil || begins_within))
         };
         Some([along(0)?, along(1)?])
     }

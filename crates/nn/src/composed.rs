@@ -89,6 +89,7 @@ pub(crate) fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
     options.stride = window.stride;
     options.padding = window.padding.map(|size| (size, size));
     options.dilation = window.dilation;
+    options.ceil_mode = window.ceil;
     on_images(x, |x| module::max_pool2d(x, options))
 }
 
@@ -102,6 +103,29 @@ pub(crate) fn average_pool(x: Tensor<4>, window: Window, count_padding: bool) ->
 
 pub(crate) fn adaptive_average_pool(x: Tensor<4>, output: [usize; 2]) -> Tensor<4> {
     on_images(x, |x| adaptive_avg_pool2d(x, output))
+}
+
+pub(crate) fn subsample(x: Tensor<4>, stride: [usize; 2], channels: usize) -> Tensor<4> {
+    let ([height, width, images, own], device, dtype) = (x.dims(), x.device(), x.dtype());
+    let every = |size: usize, stride: usize| {
+        let places = Tensor::<1, Int>::arange(0..size.div_ceil(stride) as i64, &device);
+        places * stride as i64
+    };
+    let x = x.select(0, every(height, stride[0]));
+    let x = x.select(1, every(width, stride[1]));
+    let [height, width, ..] = x.dims();
+    let added = (channels - own) / 2;
+    let zeros = Tensor::<4>::zeros([height, width, images, added], &device).cast(dtype);
+    Tensor::cat(vec![zeros.clone(), x, zeros], 3)
+}
+
+pub(crate) fn dropout<const D: usize>(x: Tensor<D>, seed: u64, rate: f64) -> Tensor<D> {
+    let (shape, dtype) = (x.dims(), x.dtype());
+    let count = shape.iter().product();
+    let mut factors = vec![0.0_f32; count];
+    strata_kernels::dropout(seed, rate, &vec![1.0; count], &mut factors);
+    let factors = Tensor::<D>::from_data(TensorData::new(factors, shape), &x.device());
+    (x.cast(DType::F32) * factors).cast(dtype)
 }
 
 pub(crate) fn relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -132,12 +156,13 @@ pub(crate) fn maps_to_rows(maps: Tensor<4>) -> Tensor<2> {
     rows.reshape([images, channels * height * width])
 }
 
-pub(crate) fn cross_entropy(logits: Tensor<2>, targets: &[u32]) -> Tensor<1> {
-    let device = logits.device();
-    let classes: Vec<i64> = targets.iter().map(|target| i64::from(*target)).collect();
-    let classes = Tensor::<1, Int>::from_data(TensorData::new(classes, [targets.len()]), &device);
+pub(crate) fn cross_entropy(logits: Tensor<2>, targets: &[f32]) -> Tensor<1> {
+    let shape = logits.dims();
+    let has_target = |row: &&[f32]| row.iter().any(|share| *share != 0.0);
+    let rows = targets.chunks(shape[1]).filter(has_target).count();
+    let targets = Tensor::from_data(TensorData::new(targets.to_vec(), shape), &logits.device());
     let log = activation::log_softmax(logits, 1);
-    log.gather(1, classes.unsqueeze_dim(1)).mean().neg()
+    (log * targets).sum().neg() / rows.max(1) as f32
 }
 
 /// Runs what takes `[images, channels, height, width]` on maps.

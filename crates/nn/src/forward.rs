@@ -1,10 +1,10 @@
 //! The way of a batch through layers.
 
-use burn::tensor::Tensor;
-use strata_kernels::{BatchNormSettings, Format};
+use burn::tensor::{DType, Gradients, Tensor};
+use strata_kernels::{BatchNormSettings, Format, derive_seed};
 
 use crate::{
-    layers::{BatchNorm, Kind, LayerModule, Residual, Running},
+    layers::{BatchNorm, Dropout, Kind, LayerModule, Residual, Running},
     ops,
 };
 
@@ -19,6 +19,8 @@ pub(crate) enum Batch {
 pub(crate) struct Pass<'a> {
     /// The format of maps.
     pub(crate) format: Format,
+    /// Decides what dropouts leave out where a network learns.
+    pub(crate) seed: u64,
     pub(crate) statistics: Statistics<'a>,
 }
 
@@ -26,8 +28,11 @@ pub(crate) struct Pass<'a> {
 pub(crate) enum Statistics<'a> {
     /// The running ones: a network that answers.
     Running(&'a [Running]),
-    /// Those of the batch, which also move the running ones: a network that learns.
-    OfBatch(&'a mut [Running]),
+    /// Those of the batch: a network that learns. They also move the running ones, where `moves` says so.
+    OfBatch {
+        running: &'a mut [Running],
+        moves: bool,
+    },
 }
 
 /// What is done to what comes out of layers: a sum, then a ReLU. The last layer takes it into its own operation if it can.
@@ -52,6 +57,39 @@ impl Batch {
                 Self::Maps(ops::rows_to_maps(rows, channels, [height, width], format))
             }
             (batch, _) => batch,
+        }
+    }
+
+    /// The same numbers, off the tape.
+    pub(crate) fn detach(self) -> Self {
+        match self {
+            Self::Rows(rows) => Self::Rows(rows.detach()),
+            Self::Maps(maps) => Self::Maps(maps.detach()),
+        }
+    }
+
+    /// The same numbers, whose gradient is wanted.
+    pub(crate) fn require_grad(self) -> Self {
+        match self {
+            Self::Rows(rows) => Self::Rows(rows.require_grad()),
+            Self::Maps(maps) => Self::Maps(maps.require_grad()),
+        }
+    }
+
+    /// Its gradient, off the tape, if it has one.
+    pub(crate) fn gradient(&self, gradients: &Gradients) -> Option<Self> {
+        Some(match self {
+            Self::Rows(rows) => Self::Rows(Tensor::from_inner(rows.grad(gradients)?)),
+            Self::Maps(maps) => Self::Maps(Tensor::from_inner(maps.grad(gradients)?)),
+        })
+    }
+
+    /// The sum of its products with numbers of the same shape, as `[1]`: what has these as its gradient.
+    pub(crate) fn inner_product(self, other: Self) -> Tensor<1> {
+        match (self, other) {
+            (Self::Rows(a), Self::Rows(b)) => (a * b).sum(),
+            (Self::Maps(a), Self::Maps(b)) => (a * b).sum().cast(DType::F32),
+            _ => unreachable!("both are rows, or both are maps"),
         }
     }
 }
@@ -88,7 +126,7 @@ impl Pass<'_> {
     fn layer(&mut self, layer: &LayerModule, x: Batch, after: After) -> Batch {
         // Rows stay rows where it makes no difference.
         let x = match layer.kind {
-            Kind::Flatten(_) | Kind::Relu(_) => x,
+            Kind::Flatten(_) | Kind::Relu(_) | Kind::Dropout(_) => x,
             _ => x.into_maps(&layer.input, self.format),
         };
         match (&layer.kind, x) {
@@ -107,6 +145,7 @@ impl Pass<'_> {
                     .collect();
                 finish(concatenate(outputs), after)
             }
+            (Kind::Dropout(dropout), x) => finish(self.dropout(dropout, x), after),
             (Kind::Flatten(_), x) => finish(Batch::Rows(x.into_rows()), after),
             (Kind::Relu(_), Batch::Rows(x)) => finish(Batch::Rows(ops::relu(x)), after),
             (Kind::Relu(_), Batch::Maps(x)) => finish(Batch::Maps(ops::relu(x)), after),
@@ -117,6 +156,18 @@ impl Pass<'_> {
             }
             (kind, Batch::Maps(x)) => finish(on_maps(kind, x), after),
             (kind, Batch::Rows(_)) => unreachable!("checked levels: {kind:?} stands above maps"),
+        }
+    }
+
+    /// Layers whose statistics stay as they are answer, so nothing is left out of them.
+    fn dropout(&self, dropout: &Dropout, x: Batch) -> Batch {
+        if matches!(self.statistics, Statistics::Running(_)) || dropout.rate == 0.0 {
+            return x;
+        }
+        let seed = derive_seed(self.seed, dropout.number as u64);
+        match x {
+            Batch::Rows(x) => Batch::Rows(ops::dropout(x, seed, dropout.rate)),
+            Batch::Maps(x) => Batch::Maps(ops::dropout(x, seed, dropout.rate)),
         }
     }
 
@@ -142,7 +193,10 @@ impl Pass<'_> {
                 let statistics = [running.mean, running.variance];
                 ops::batch_norm_with(x, weight, bias, statistics, residual, settings)
             }
-            Statistics::OfBatch(running) => {
+            Statistics::OfBatch { moves: false, .. } => {
+                ops::batch_norm(x, weight, bias, residual, settings).y
+            }
+            Statistics::OfBatch { running, .. } => {
                 let normalized = ops::batch_norm(x, weight, bias, residual, settings);
                 let count = (height * width * images) as f64;
                 // The running variance is an estimate of that of all rows: without bias, if there is more than one.
@@ -186,6 +240,7 @@ fn on_maps(kind: &Kind, x: Tensor<4>) -> Batch {
         Kind::MaxPool(pool) => ops::max_pool(x, pool.window),
         Kind::AveragePool(pool) => ops::average_pool(x, pool.window, pool.count_padding),
         Kind::AdaptiveAveragePool(pool) => ops::adaptive_average_pool(x, [pool.height, pool.width]),
+        Kind::Subsample(subsample) => ops::subsample(x, subsample.stride, subsample.channels),
         Kind::GlobalAveragePool(_) => {
             let pooled = ops::adaptive_average_pool(x, [1, 1]);
             return Batch::Rows(ops::maps_to_rows(pooled));

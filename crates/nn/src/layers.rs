@@ -7,12 +7,12 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use strata_kernels::Window;
-use strata_spec::{Layer, Level, LevelShapes};
-
-use crate::{
-    LevelWeights, WeightTensor,
-    weights::{BODY, HEAD, branch_place, output_shape, path_of, residual_places},
+use strata_spec::{
+    Layer, Level, LevelShapes,
+    paths::{BODY, HEAD, branch_place, path_of, residual_places},
 };
+
+use crate::{LevelWeights, WeightTensor, weights::output_shape};
 
 #[derive(Module, Debug)]
 pub(crate) struct Levels {
@@ -23,6 +23,8 @@ pub(crate) struct Levels {
 pub(crate) struct LevelModule {
     pub(crate) body: Vec<LayerModule>,
     pub(crate) head: Vec<LayerModule>,
+    /// What its objective needs beside its head while it learns.
+    pub(crate) side: Vec<LayerModule>,
 }
 
 /// A layer, and the shape of one row that reaches it.
@@ -45,6 +47,8 @@ pub(crate) enum Kind {
     AveragePool(Pool),
     AdaptiveAveragePool(AdaptivePool),
     GlobalAveragePool(GlobalPool),
+    Dropout(Dropout),
+    Subsample(Subsample),
     Residual(Residual),
     Branches(Branches),
 }
@@ -109,6 +113,20 @@ pub(crate) struct AdaptivePool {
 }
 
 #[derive(Module, Debug)]
+pub(crate) struct Dropout {
+    pub(crate) rate: f64,
+    /// Which of the network's it is: no two leave out alike.
+    pub(crate) number: usize,
+}
+
+#[derive(Module, Debug)]
+pub(crate) struct Subsample {
+    #[module(skip)]
+    pub(crate) stride: [usize; 2],
+    pub(crate) channels: usize,
+}
+
+#[derive(Module, Debug)]
 pub(crate) struct Residual {
     pub(crate) layers: Vec<LayerModule>,
     pub(crate) shortcut: Vec<LayerModule>,
@@ -128,10 +146,6 @@ pub(crate) struct Running {
 }
 
 impl Levels {
-    pub(crate) fn empty() -> Self {
-        Self { levels: Vec::new() }
-    }
-
     /// Modules of checked levels, and the running statistics that they refer to.
     pub(crate) fn build(
         levels: &[Level],
@@ -140,18 +154,21 @@ impl Levels {
         device: &Device,
     ) -> (Self, Vec<Running>) {
         let mut running = Vec::new();
+        let mut dropouts = 0;
         let mut modules = Vec::new();
         for ((level, shapes), weights) in levels.iter().zip(shapes).zip(weights) {
             let mut builder = Builder {
                 weights,
                 device,
                 running: &mut running,
+                dropouts: &mut dropouts,
             };
             modules.push(LevelModule {
                 body: builder.layers(&level.layers, BODY, &shapes.input),
                 head: level.head.as_ref().map_or(Vec::new(), |head| {
                     builder.layers(&head.layers, HEAD, &shapes.output)
                 }),
+                side: Vec::new(),
             });
         }
         (Self { levels: modules }, running)
@@ -159,6 +176,15 @@ impl Levels {
 }
 
 impl LevelModule {
+    /// A level without layers.
+    pub(crate) fn empty() -> Self {
+        Self {
+            body: Vec::new(),
+            head: Vec::new(),
+            side: Vec::new(),
+        }
+    }
+
     /// The level's weights by name.
     pub(crate) fn tensors(&self, running: &[Running]) -> BTreeMap<String, WeightTensor> {
         let mut tensors = BTreeMap::new();
@@ -166,12 +192,39 @@ impl LevelModule {
         read_layers(&self.head, HEAD, running, &mut tensors);
         tensors
     }
+
+    /// The weights of its side by name.
+    pub(crate) fn side_tensors(&self, running: &[Running]) -> BTreeMap<String, WeightTensor> {
+        let mut tensors = BTreeMap::new();
+        read_layers(&self.side, BODY, running, &mut tensors);
+        tensors
+    }
+
+    /// Makes its side of the body of `level`.
+    pub(crate) fn set_side(
+        &mut self,
+        level: &Level,
+        shapes: &LevelShapes,
+        weights: &LevelWeights,
+        device: &Device,
+        running: &mut Vec<Running>,
+    ) {
+        let mut builder = Builder {
+            weights,
+            device,
+            running,
+            // No objective leaves numbers out.
+            dropouts: &mut 0,
+        };
+        self.side = builder.layers(&level.layers, BODY, &shapes.input);
+    }
 }
 
 struct Builder<'a> {
     weights: &'a LevelWeights,
     device: &'a Device,
     running: &'a mut Vec<Running>,
+    dropouts: &'a mut usize,
 }
 
 impl Builder<'_> {
@@ -239,6 +292,18 @@ impl Builder<'_> {
                 width: pool.width,
             }),
             Layer::GlobalAveragePool => Kind::GlobalAveragePool(GlobalPool),
+            Layer::Dropout(dropout) => {
+                let number = *self.dropouts;
+                *self.dropouts += 1;
+                Kind::Dropout(Dropout {
+                    rate: dropout.rate,
+                    number,
+                })
+            }
+            Layer::Subsample(subsample) => Kind::Subsample(Subsample {
+                stride: subsample.stride.0,
+                channels: subsample.channels,
+            }),
             Layer::Residual(residual) => {
                 let [layers, shortcut] = residual_places(path);
                 Kind::Residual(Residual {
@@ -295,7 +360,9 @@ fn read_layer(
         | Kind::MaxPool(_)
         | Kind::AveragePool(_)
         | Kind::AdaptiveAveragePool(_)
-        | Kind::GlobalAveragePool(_) => {}
+        | Kind::GlobalAveragePool(_)
+        | Kind::Dropout(_)
+        | Kind::Subsample(_) => {}
         Kind::Dense(dense) => {
             add("weight", read_tensor(dense.weight.val()));
             add("bias", read_tensor(dense.bias.val()));
@@ -376,6 +443,7 @@ pub(crate) fn window_of(window: strata_spec::Window) -> Window {
         stride: window.stride,
         padding: window.padding,
         dilation: window.dilation,
+        ceil: window.ceil,
     }
 }
 

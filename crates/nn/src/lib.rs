@@ -5,10 +5,13 @@
 //! slices of `f32`; neither knows where the rows come from nor how the loss is scheduled.
 
 mod composed;
+pub mod foreign;
 mod forward;
 mod fresh;
 mod layers;
+mod learn;
 mod network;
+mod objective;
 mod ops;
 #[cfg(test)]
 mod ops_tests;
@@ -19,9 +22,11 @@ mod softmax;
 pub mod tensors;
 mod weights;
 
-pub use network::{InputGradient, Network, StepResult};
-pub use optimizer::{Optimizer, OptimizerState};
-pub use plan::{Plan, Scratch};
+pub use learn::{Learns, Lesson, LevelResult, Role, StepResult, one_hot};
+pub use network::{InputGradient, Network};
+pub use objective::{Objective, auxiliary_head, side_layers};
+pub use optimizer::{Optimizer, OptimizerState, OptimizerSteps};
+pub use plan::{Answers, LevelTime, Plan, PlanHead, Scratch, Way, confidence};
 pub use precision::resolve as resolve_precision;
 pub use softmax::{highest, softmax};
 pub use strata_kernels::{parallel_for_each, threads};

@@ -1,19 +1,20 @@
 use burn::{
     module::{Module, Param},
-    optim::GradientsParams,
     tensor::{Device, Tensor, TensorData},
 };
+use strata_kernels::derive_seed;
 use strata_spec::{Layer, Level, LevelShapes, Precision, level_shapes};
 
 use crate::{
-    LevelWeights,
+    LevelWeights, Role,
     forward::{Batch, Pass, Statistics},
     fresh::fresh_weights,
-    layers::{Levels, Running, read_tensor},
-    ops,
-    optimizer::Optimizer,
+    layers::{LevelModule, Levels, Running, read_tensor},
     precision::{format_of_maps, resolve},
 };
+
+/// The first of the streams of random numbers that are sides': levels have those below.
+const SIDES: usize = 1 << 16;
 
 /// A network that learns: levels, each with a body and, if it has one, a head.
 ///
@@ -21,22 +22,16 @@ use crate::{
 #[derive(Debug)]
 pub struct Network {
     specs: Vec<Level>,
-    shapes: Vec<LevelShapes>,
-    levels: Levels,
-    running: Vec<Running>,
-    precision: Precision,
+    /// What each level's objective needs beside its head, as a level of its own on top of the level's body.
+    sides: Vec<(Level, LevelShapes)>,
+    pub(crate) shapes: Vec<LevelShapes>,
+    pub(crate) levels: Levels,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) running: Vec<Running>,
+    pub(crate) precision: Precision,
+    /// Decides what is random in a step.
+    pub(crate) seed: u64,
     device: Device,
-}
-
-/// What one step of learning saw, before the step.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepResult {
-    /// Mean loss of the rows.
-    pub loss: f32,
-    /// Logits, `[rows, classes]`.
-    pub logits: Vec<f32>,
-    /// Euclidean norm of the gradient of all weights, before clipping; only computed where the norm is limited.
-    pub gradient_norm: Option<f32>,
 }
 
 /// The gradient of one logit with respect to some rows.
@@ -79,19 +74,85 @@ impl Network {
         let device = Device::flex().autodiff();
         let shapes = level_shapes(input, levels).expect("checked levels");
         let (modules, running) = Levels::build(levels, &shapes, weights, &device);
-        Self {
+        let mut network = Self {
             specs: levels.to_vec(),
+            sides: Vec::new(),
             shapes,
             levels: modules,
+            roles: Vec::new(),
             running,
             precision: resolve(precision),
+            seed: 0,
             device,
+        };
+        network.assign(Role::end_to_end(levels.len()));
+        network
+    }
+
+    /// Gives each level the layers that its objective needs beside its head (see [`crate::side_layers`]), with fresh weights
+    /// from `seed`.
+    ///
+    /// # Panics
+    /// There are not layers for each level, or they do not fit what its body gives.
+    pub fn add_sides(&mut self, sides: Vec<Vec<Layer>>, seed: u64) {
+        assert_eq!(sides.len(), self.specs.len(), "layers for each level");
+        self.sides = Vec::new();
+        for (index, layers) in sides.into_iter().enumerate() {
+            let side = Level {
+                name: self.specs[index].name.clone(),
+                layers,
+                head: None,
+            };
+            let shapes = level_shapes(&self.shapes[index].output, std::slice::from_ref(&side));
+            let shapes = shapes.expect("layers that fit").remove(0);
+            // A stream of their own: a level begins the same whatever its objective is.
+            let weights = fresh_weights(&side, &shapes, SIDES + index, seed);
+            self.sides.push((side, shapes));
+            self.set_side(index, &weights);
         }
+    }
+
+    /// The weights that [`Network::add_sides`] gave, as they are now; nothing if it was not called.
+    pub fn side_weights(&self) -> Vec<LevelWeights> {
+        let sides = self.sides.iter().zip(&self.levels.levels);
+        sides
+            .map(|((level, shapes), module)| {
+                LevelWeights::unchecked(module.side_tensors(&self.running), level, shapes)
+            })
+            .collect()
+    }
+
+    /// Levels that hold what [`Network::add_sides`] gave, and their shapes: what [`Network::side_weights`] are weights of.
+    pub fn sides(&self) -> &[(Level, LevelShapes)] {
+        &self.sides
+    }
+
+    /// Goes on with weights that [`Network::side_weights`] gave.
+    ///
+    /// # Panics
+    /// They are of other layers.
+    pub fn set_side_weights(&mut self, weights: &[LevelWeights]) {
+        assert_eq!(weights.len(), self.sides.len(), "weights of every level");
+        for (index, weights) in weights.iter().enumerate() {
+            self.set_side(index, weights);
+        }
+    }
+
+    fn set_side(&mut self, index: usize, weights: &LevelWeights) {
+        let (level, shapes) = &self.sides[index];
+        self.levels.levels[index].set_side(level, shapes, weights, &self.device, &mut self.running);
     }
 
     /// The number format in use; never `auto`.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// Sets what decides what is random in the steps that follow, such as what dropouts leave out. A training calls it
+    /// before each step with its seed and the number of the step, so that one that goes on later repeats what it would
+    /// have done; without it every step leaves out alike.
+    pub fn seed_step(&mut self, seed: u64, step: u64) {
+        self.seed = derive_seed(seed, step);
     }
 
     /// Numbers in one row.
@@ -123,17 +184,20 @@ impl Network {
         self.levels.num_params()
     }
 
-    /// Number of weights of each tensor, in the order in which an optimizer meets them.
-    pub(crate) fn parameter_lengths(&self) -> Vec<usize> {
+    /// Number of weights of each tensor of each level, in the order in which an optimizer meets them.
+    pub(crate) fn parameter_lengths(&self) -> Vec<Vec<usize>> {
         struct Lengths(Vec<usize>);
         impl burn::module::ModuleVisitor for Lengths {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 self.0.push(param.val().dims().iter().product());
             }
         }
-        let mut lengths = Lengths(Vec::new());
-        self.levels.visit(&mut lengths);
-        lengths.0
+        let of_level = |level: &LevelModule| {
+            let mut lengths = Lengths(Vec::new());
+            level.visit(&mut lengths);
+            lengths.0
+        };
+        self.levels.levels.iter().map(of_level).collect()
     }
 
     /// The weights of every level, running statistics included.
@@ -146,43 +210,13 @@ impl Network {
             .collect()
     }
 
-    /// One step of end-to-end learning: cross-entropy of the top level's head, gradients through every level. Batch
-    /// normalizations use the statistics of these rows and move their running ones.
-    ///
-    /// `rows` are as many as `targets`, which are classes.
-    ///
-    /// # Panics
-    /// The lengths do not fit, or a target is no class.
-    pub fn learn(
-        &mut self,
-        rows: Vec<f32>,
-        targets: &[u32],
-        optimizer: &mut Optimizer,
-        rate: f64,
-    ) -> StepResult {
-        let input = self.rows_to_tensor(rows);
-        let pass = Pass {
-            format: format_of_maps(self.precision),
-            statistics: Statistics::OfBatch(&mut self.running),
-        };
-        let logits = forward(&self.levels, input, pass);
-        let loss = ops::cross_entropy(logits.clone(), targets);
-        let mut gradients = loss.backward();
-        let gradients = GradientsParams::from_module(&mut gradients, &self.levels);
-        let gradient_norm = optimizer.step(&mut self.levels, gradients, rate);
-        StepResult {
-            loss: read_tensor(loss.inner()).values[0],
-            logits: read_tensor(logits.inner()).values,
-            gradient_norm,
-        }
-    }
-
     /// Logits of each row. A [`crate::Plan`] is faster; this is the network as it learns.
     ///
     /// # Panics
     /// `rows` are not whole rows.
     pub fn logits(&self, rows: Vec<f32>) -> Vec<f32> {
-        read_tensor(self.forward(self.rows_to_tensor(rows)).inner()).values
+        let rows = self.rows_to_tensor(rows, self.input_len());
+        read_tensor(self.forward(rows).inner()).values
     }
 
     /// The logit of class `target` for each row, and its gradient with respect to the row.
@@ -190,7 +224,7 @@ impl Network {
     /// # Panics
     /// `rows` are not whole rows, or `target` is no class.
     pub fn input_gradient(&self, rows: Vec<f32>, target: usize) -> InputGradient {
-        let input = self.rows_to_tensor(rows).require_grad();
+        let input = self.rows_to_tensor(rows, self.input_len()).require_grad();
         let logits = self.forward(input.clone()).narrow(1, target, 1);
         let gradients = logits.clone().sum().backward();
         let gradient = input.grad(&gradients).expect("the input is tracked");
@@ -200,8 +234,7 @@ impl Network {
         }
     }
 
-    fn rows_to_tensor(&self, rows: Vec<f32>) -> Tensor<2> {
-        let width = self.input_len();
+    pub(crate) fn rows_to_tensor(&self, rows: Vec<f32>, width: usize) -> Tensor<2> {
         let count = rows.len() / width;
         assert_eq!(rows.len(), count * width, "whole rows");
         Tensor::from_data(TensorData::new(rows, [count, width]), &self.device)
@@ -211,6 +244,7 @@ impl Network {
     fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         let pass = Pass {
             format: format_of_maps(self.precision),
+            seed: self.seed,
             statistics: Statistics::Running(&self.running),
         };
         forward(&self.levels, input, pass)

@@ -45,8 +45,10 @@ by_device!(layer_norm(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: 
 by_device!(max_pool(x: Tensor<4>, window: Window) -> Tensor<4>);
 by_device!(average_pool(x: Tensor<4>, window: Window, count_padding: bool) -> Tensor<4>);
 by_device!(adaptive_average_pool(x: Tensor<4>, output: [usize; 2]) -> Tensor<4>);
+by_device!(subsample(x: Tensor<4>, stride: [usize; 2], channels: usize) -> Tensor<4>);
+by_device!(dropout<D>(x: Tensor<D>, seed: u64, rate: f64) -> Tensor<D>);
 by_device!(relu<D>(x: Tensor<D>) -> Tensor<D>);
 by_device!(add<D>(a: Tensor<D>, b: Tensor<D>, relu: bool) -> Tensor<D>);
 by_device!(rows_to_maps(rows: Tensor<2>, channels: usize, size: [usize; 2], format: Format) -> Tensor<4>);
 by_device!(maps_to_rows(maps: Tensor<4>) -> Tensor<2>);
-by_device!(cross_entropy(logits: Tensor<2>, targets: &[u32]) -> Tensor<1>);
+by_device!(cross_entropy(logits: Tensor<2>, targets: &[f32]) -> Tensor<1>);

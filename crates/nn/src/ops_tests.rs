@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use strata_kernels::{BatchNormSettings, Format, Window, burn_ops};
 
-use crate::composed;
+use crate::{composed, one_hot};
 
 /// Tensors of some numbers, flat; an operation gives them their shapes.
 type Op<'a> = &'a dyn Fn(&[Tensor<1>]) -> Tensor<1>;
@@ -91,6 +91,7 @@ fn window(kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Window
         stride,
         padding,
         dilation: [1; 2],
+        ceil: false,
     }
 }
 
@@ -165,6 +166,20 @@ fn batch_normalizations_are_burns() {
 fn poolings_are_burns() {
     let shape = [7, 6, 2, 3];
     let count = shape.iter().product();
+    let rounded_up = |window| Window {
+        ceil: true,
+        ..window
+    };
+    for window in [
+        rounded_up(Window::square(2, 2)),
+        rounded_up(window([3, 4], [2, 3], [1, 0])),
+    ] {
+        check_maps!(
+            format!("max {window:?}"),
+            &[count],
+            |ops, inputs, format| ops::max_pool(maps(&inputs[0], shape, format), window)
+        );
+    }
     for window in [
         Window::square(2, 2),
         Window::square(3, 2).padded(1),
@@ -185,6 +200,13 @@ fn poolings_are_burns() {
             );
         }
     }
+    for (stride, channels) in [([1, 1], 3), ([2, 2], 7), ([3, 2], 5)] {
+        check_maps!(
+            format!("subsample {stride:?} {channels}"),
+            &[count],
+            |ops, inputs, format| ops::subsample(maps(&inputs[0], shape, format), stride, channels)
+        );
+    }
     for output in [[1, 1], [3, 2], [7, 6]] {
         check_maps!(
             format!("adaptive {output:?}"),
@@ -203,6 +225,13 @@ fn what_goes_number_by_number_is_burns() {
     check_maps!("relu", &[count], |ops, inputs, format| {
         ops::relu(maps(&inputs[0], shape, format))
     });
+    for rate in [0.0, 0.4] {
+        check_maps!(
+            format!("dropout {rate}"),
+            &[count],
+            |ops, inputs, format| ops::dropout(maps(&inputs[0], shape, format), 5, rate)
+        );
+    }
     for relu in [false, true] {
         check_maps!(
             format!("sum {relu}"),
@@ -263,7 +292,16 @@ fn layers_of_rows_are_burns() {
         },
     );
     both(
-        |x| burn_ops::cross_entropy(x[0].clone().reshape([5, 7]), &[0, 6, 2, 2, 5]),
-        |x| composed::cross_entropy(x[0].clone().reshape([5, 7]), &[0, 6, 2, 2, 5]),
+        |x| burn_ops::cross_entropy(x[0].clone().reshape([5, 7]), &shares()),
+        |x| composed::cross_entropy(x[0].clone().reshape([5, 7]), &shares()),
     );
+}
+
+/// Targets of five rows with seven classes: also shares of classes, and a row without a target.
+fn shares() -> Vec<f32> {
+    let mut targets = one_hot(&[0, 6, 2, 2, 5], 7);
+    targets[14..21].fill(0.0);
+    targets[0] = 0.75;
+    targets[3] = 0.25;
+    targets
 }

@@ -8,25 +8,35 @@ use burn::{
 use strata_kernels::{AdamStep, SgdStep, burn_ops};
 use strata_spec::{Clip, Optimizer as Rule};
 
-use crate::{Network, WeightTensor, layers::Levels};
+use crate::{
+    Network, WeightTensor,
+    layers::{LevelModule, read_tensor},
+};
 
-/// Turns gradients into steps, and keeps what it remembers from step to step.
+/// Turns gradients into steps, and keeps what it remembers from step to step. Each level is on its own in it.
 #[derive(Debug)]
 pub struct Optimizer {
     rule: Rule,
     clip: Option<Clip>,
-    /// Steps taken.
-    steps: u64,
-    /// What is remembered of each weight tensor, in the order in which the network holds them.
-    memory: Vec<Memory>,
+    /// What is remembered of each weight tensor of each level, in the order in which the network holds them; nothing of one
+    /// that has not learned yet.
+    levels: Vec<Vec<Option<Memory>>>,
 }
 
 /// One tensor of what an optimizer remembers, flattened, by name.
 pub type OptimizerState = BTreeMap<String, WeightTensor>;
 
-/// As many tensors as the rule needs, in its order (`velocity`; or `moment1`, `moment2`), flattened.
+/// Steps that each weight tensor of each level has taken; 0 where nothing is remembered of it.
+pub type OptimizerSteps = Vec<Vec<u64>>;
+
+/// What is remembered of a tensor.
 #[derive(Debug)]
-struct Memory(Vec<Tensor<1>>);
+struct Memory {
+    /// Steps that it has taken.
+    steps: u64,
+    /// As many tensors as the rule needs, in its order (`velocity`; or `moment1`, `moment2`), flattened.
+    tensors: Vec<Tensor<1>>,
+}
 
 impl Optimizer {
     /// An optimizer that has seen nothing.
@@ -34,27 +44,27 @@ impl Optimizer {
         Self {
             rule,
             clip,
-            steps: 0,
-            memory: Vec::new(),
+            levels: Vec::new(),
         }
     }
 
-    /// Steps taken, and what is remembered.
-    pub fn state(&self) -> (u64, OptimizerState) {
+    /// Steps taken, and what is remembered: `0.3.velocity` is of the fourth tensor of the first level.
+    pub fn state(&self) -> (OptimizerSteps, OptimizerState) {
         let names = state_names(&self.rule);
         let mut state = BTreeMap::new();
-        for (index, Memory(tensors)) in self.memory.iter().enumerate() {
-            for (name, tensor) in names.iter().zip(tensors) {
-                let shape = tensor.dims().to_vec();
-                let values = tensor
-                    .clone()
-                    .into_data()
-                    .try_into_vec()
-                    .expect("optimizers remember f32");
-                state.insert(format!("{index}.{name}"), WeightTensor { shape, values });
+        let mut steps = Vec::new();
+        for (level, memories) in self.levels.iter().enumerate() {
+            let taken = |memory: &Option<Memory>| memory.as_ref().map_or(0, |memory| memory.steps);
+            steps.push(memories.iter().map(taken).collect());
+            for (index, memory) in memories.iter().enumerate() {
+                let tensors = memory.iter().flat_map(|memory| &memory.tensors);
+                for (name, tensor) in names.iter().zip(tensors) {
+                    let tensor = read_tensor(tensor.clone());
+                    state.insert(format!("{level}.{index}.{name}"), tensor);
+                }
             }
         }
-        (self.steps, state)
+        (steps, state)
     }
 
     /// Goes on with `network` from a state that [`Optimizer::state`] gave.
@@ -64,78 +74,97 @@ impl Optimizer {
     pub fn restore(
         &mut self,
         network: &Network,
-        steps: u64,
+        steps: OptimizerSteps,
         mut state: OptimizerState,
     ) -> Result<(), String> {
         let device = burn::tensor::Device::flex();
-        let lengths = if steps == 0 {
-            Vec::new()
-        } else {
-            network.parameter_lengths()
-        };
-        let mut memory = Vec::new();
-        for (index, length) in lengths.into_iter().enumerate() {
-            let mut tensors = Vec::new();
-            for name in state_names(&self.rule) {
-                let name = format!("{index}.{name}");
-                let tensor = state
-                    .remove(&name)
-                    .ok_or_else(|| format!("`{name}` is missing"))?;
-                let found = tensor.values.len();
-                if found != length {
-                    return Err(format!(
-                        "`{name}`: expected {length} numbers, found {found}"
-                    ));
-                }
-                tensors.push(Tensor::from_data(
-                    TensorData::new(tensor.values, [length]),
-                    &device,
+        let lengths = network.parameter_lengths();
+        if steps.len() > lengths.len() {
+            let (expected, found) = (lengths.len(), steps.len());
+            return Err(format!(
+                "expected steps of {expected} levels, found {found}"
+            ));
+        }
+        let mut levels = Vec::new();
+        for (level, (steps, lengths)) in steps.into_iter().zip(lengths).enumerate() {
+            if steps.len() > lengths.len() {
+                let (expected, found) = (lengths.len(), steps.len());
+                return Err(format!(
+                    "level {level}: expected steps of {expected} tensors, found {found}"
                 ));
             }
-            memory.push(Memory(tensors));
+            let mut memories = Vec::new();
+            for (index, (steps, length)) in steps.into_iter().zip(lengths).enumerate() {
+                if steps == 0 {
+                    memories.push(None);
+                    continue;
+                }
+                let mut tensors = Vec::new();
+                for name in state_names(&self.rule) {
+                    let name = format!("{level}.{index}.{name}");
+                    let tensor = state
+                        .remove(&name)
+                        .ok_or_else(|| format!("`{name}` is missing"))?;
+                    let found = tensor.values.len();
+                    if found != length {
+                        return Err(format!(
+                            "`{name}`: expected {length} numbers, found {found}"
+                        ));
+                    }
+                    let data = TensorData::new(tensor.values, [length]);
+                    tensors.push(Tensor::from_data(data, &device));
+                }
+                memories.push(Some(Memory { steps, tensors }));
+            }
+            levels.push(memories);
         }
         if let Some(name) = state.keys().next() {
             return Err(format!("unexpected `{}`", name.escape_debug()));
         }
-        self.memory = memory;
-        self.steps = steps;
+        self.levels = levels;
         Ok(())
     }
 
-    /// Steps every weight; gives the gradient's norm where it is limited.
+    /// Steps the weights of `levels`, of which the first is the network's level `first`, that have gradients; gives the
+    /// norm of all gradients where it is limited.
     pub(crate) fn step(
         &mut self,
-        levels: &mut Levels,
-        gradients: GradientsParams,
-        rate: f64,
+        levels: &mut [LevelModule],
+        first: usize,
+        gradients: Vec<GradientsParams>,
+        rates: &[f64],
     ) -> Option<f32> {
-        self.steps += 1;
-        let mut pass = Pass {
-            rule: &self.rule,
-            steps: self.steps,
-            rate: rate as f32,
-            scale: 1.0,
-            value_limit: None,
-            gradients,
-            memory: std::mem::take(&mut self.memory).into_iter(),
-            remembered: Vec::new(),
-        };
+        let mut scale = 1.0;
         let mut norm = None;
-        match self.clip {
-            None => {}
-            Some(Clip::Value(limit)) => pass.value_limit = Some(limit as f32),
-            Some(Clip::Norm(limit)) => {
-                let found = gradient_norm(levels, &pass.gradients);
-                if f64::from(found) > limit {
-                    pass.scale = (limit / f64::from(found)) as f32;
-                }
-                norm = Some(found);
+        if let Some(Clip::Norm(limit)) = self.clip {
+            let found = gradient_norm(levels, &gradients);
+            if f64::from(found) > limit {
+                scale = (limit / f64::from(found)) as f32;
             }
+            norm = Some(found);
         }
-        // `map` takes the module by value: weights that nobody else holds are stepped in place.
-        let taken = std::mem::replace(levels, Levels::empty());
-        *levels = taken.map(&mut pass);
-        self.memory = pass.remembered;
+        if self.levels.len() < first + gradients.len() {
+            self.levels.resize_with(first + gradients.len(), Vec::new);
+        }
+        for (index, gradients) in gradients.into_iter().enumerate() {
+            let memory = &mut self.levels[first + index];
+            let mut pass = Pass {
+                rule: &self.rule,
+                rate: rates[index] as f32,
+                scale,
+                value_limit: match self.clip {
+                    Some(Clip::Value(limit)) => Some(limit as f32),
+                    _ => None,
+                },
+                gradients,
+                memory: std::mem::take(memory).into_iter(),
+                remembered: Vec::new(),
+            };
+            // `map` takes the module by value: weights that nobody else holds are stepped in place.
+            let level = &mut levels[index];
+            *level = std::mem::replace(level, LevelModule::empty()).map(&mut pass);
+            *memory = pass.remembered;
+        }
         norm
     }
 }
@@ -147,7 +176,7 @@ fn state_names(rule: &Rule) -> &'static [&'static str] {
     }
 }
 
-fn gradient_norm(levels: &Levels, gradients: &GradientsParams) -> f32 {
+fn gradient_norm(levels: &[LevelModule], gradients: &[GradientsParams]) -> f32 {
     struct Squares<'a> {
         gradients: &'a GradientsParams,
         sum: f64,
@@ -167,30 +196,32 @@ fn gradient_norm(levels: &Levels, gradients: &GradientsParams) -> f32 {
                 .sum::<f64>();
         }
     }
-    let mut squares = Squares {
-        gradients,
-        sum: 0.0,
-    };
-    levels.visit(&mut squares);
-    squares.sum.sqrt() as f32
+    let mut sum = 0.0;
+    for (level, gradients) in levels.iter().zip(gradients) {
+        let mut squares = Squares { gradients, sum };
+        level.visit(&mut squares);
+        sum = squares.sum;
+    }
+    sum.sqrt() as f32
 }
 
-/// One step over all weights, in the order in which the network holds them.
+/// One step over a level's weights, in the order in which the network holds them.
 struct Pass<'a> {
     rule: &'a Rule,
-    steps: u64,
     rate: f32,
     scale: f32,
     value_limit: Option<f32>,
     gradients: GradientsParams,
-    memory: std::vec::IntoIter<Memory>,
-    remembered: Vec<Memory>,
+    memory: std::vec::IntoIter<Option<Memory>>,
+    remembered: Vec<Option<Memory>>,
 }
 
 impl ModuleMapper for Pass<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (id, weight, mapper): (ParamId, Tensor<D>, _) = param.consume();
+        let memory = self.memory.next().flatten();
         let Some(gradient) = self.gradients.remove::<D>(id) else {
+            self.remembered.push(memory);
             return Param::from_mapped_value(id, weight, mapper);
         };
         let gradient = match self.value_limit {
@@ -201,13 +232,14 @@ impl ModuleMapper for Pass<'_> {
         let shape = weight.dims();
         let length: usize = shape.iter().product();
         let zeros = || Tensor::<1>::zeros([length], &weight.device());
-        let memory = self
-            .memory
-            .next()
-            .unwrap_or_else(|| Memory(state_names(self.rule).iter().map(|_| zeros()).collect()));
+        let mut memory = memory.unwrap_or_else(|| Memory {
+            steps: 0,
+            tensors: state_names(self.rule).iter().map(|_| zeros()).collect(),
+        });
+        memory.steps += 1;
         let (weight, memory) =
             self.step(weight.reshape([length]), gradient.reshape([length]), memory);
-        self.remembered.push(memory);
+        self.remembered.push(Some(memory));
         Param::from_mapped_value(
             id,
             Tensor::from_inner(weight.reshape(shape)).require_grad(),
@@ -218,7 +250,8 @@ impl ModuleMapper for Pass<'_> {
 
 impl Pass<'_> {
     fn step(&self, weight: Tensor<1>, gradient: Tensor<1>, memory: Memory) -> (Tensor<1>, Memory) {
-        let mut tensors = memory.0.into_iter();
+        let steps = memory.steps;
+        let mut tensors = memory.tensors.into_iter();
         let mut next = || {
             tensors
                 .next()
@@ -234,30 +267,55 @@ impl Pass<'_> {
                     gradient_scale: self.scale,
                 };
                 let (weight, velocity) = burn_ops::sgd(weight, gradient, next(), step);
-                (weight, Memory(vec![velocity]))
+                (
+                    weight,
+                    Memory {
+                        steps,
+                        tensors: vec![velocity],
+                    },
+                )
             }
             Rule::Adam(adam) => {
                 let (weight_decay, betas) = (0.0, (adam.beta1, adam.beta2));
-                let step = self.adam_step(betas, adam.epsilon, weight_decay);
+                let step = self.adam_step(steps, betas, adam.epsilon, weight_decay);
                 let (weight, (moment1, moment2)) =
                     burn_ops::adam(weight, gradient, (next(), next()), step);
-                (weight, Memory(vec![moment1, moment2]))
+                (
+                    weight,
+                    Memory {
+                        steps,
+                        tensors: vec![moment1, moment2],
+                    },
+                )
             }
             Rule::AdamW(adamw) => {
                 let step = self.adam_step(
+                    steps,
                     (adamw.beta1, adamw.beta2),
                     adamw.epsilon,
                     adamw.weight_decay,
                 );
                 let (weight, (moment1, moment2)) =
                     burn_ops::adam(weight, gradient, (next(), next()), step);
-                (weight, Memory(vec![moment1, moment2]))
+                (
+                    weight,
+                    Memory {
+                        steps,
+                        tensors: vec![moment1, moment2],
+                    },
+                )
             }
         }
     }
 
-    fn adam_step(&self, (beta1, beta2): (f64, f64), epsilon: f64, weight_decay: f64) -> AdamStep {
-        let correction = |beta: f64| (1.0 - beta.powf(self.steps as f64)) as f32;
+    fn adam_step(
+        &self,
+        steps: u64,
+        (beta1, beta2): (f64, f64),
+        epsilon: f64,
+        weight_decay: f64,
+    ) -> AdamStep {
+        let correction = |beta: f64| (1.0 - beta.powf(steps as f64)) as f32;
         AdamStep {
             rate: self.rate,
             beta1: beta1 as f32,

@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 
-use strata_spec::{Layer, Level, LevelShapes, level_shapes};
+use strata_spec::{
+    Layer, Level, LevelShapes, level_shapes,
+    paths::{BODY, HEAD, branch_place, path_of, residual_places},
+};
 
 use crate::tensors::{self, TensorsError};
 
@@ -108,6 +111,14 @@ impl LevelWeights {
         Self(tensors)
     }
 
+    /// Those of the level's body alone.
+    #[must_use]
+    pub fn without_head(mut self) -> Self {
+        self.0
+            .retain(|name, _| !name.starts_with(&format!("{HEAD}.")));
+        self
+    }
+
     /// Whether every value is finite; a training that diverged gives others.
     pub fn is_finite(&self) -> bool {
         self.0
@@ -174,29 +185,6 @@ impl LevelWeights {
     }
 }
 
-/// Where a level's layers stand, as the names of their weights say it.
-pub(crate) const BODY: &str = "layers";
-/// The same for its head.
-pub(crate) const HEAD: &str = "head";
-
-/// The path of layer `position` of those at `place`.
-pub(crate) fn path_of(place: &str, position: usize) -> String {
-    format!("{place}.{position}")
-}
-
-/// The places of the layers in the residual layer at `path`: what is learned beside the shortcut, and the shortcut.
-pub(crate) fn residual_places(path: &str) -> [String; 2] {
-    [
-        format!("{path}.residual.layers"),
-        format!("{path}.residual.shortcut"),
-    ]
-}
-
-/// The place of the layers of one of the branches at `path`.
-pub(crate) fn branch_place(path: &str, branch: usize) -> String {
-    format!("{path}.branches.{branch}")
-}
-
 /// What a tensor of weights is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -251,7 +239,9 @@ fn of_layer(layer: &Layer, path: &str, input: &[usize], found: &mut Vec<Expected
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::AdaptiveAveragePool(_)
-        | Layer::GlobalAveragePool => {}
+        | Layer::GlobalAveragePool
+        | Layer::Dropout(_)
+        | Layer::Subsample(_) => {}
         Layer::Dense(dense) => {
             add("weight", &[dense.units, input[0]], Role::Dense);
             add("bias", &[dense.units], Role::Bias);
@@ -353,6 +343,39 @@ mod tests {
                 "layers.2.branches.1.0.weight [4]",
             ]
         );
+    }
+
+    #[test]
+    fn every_tensor_of_a_network_by_name_has_its_published_name() {
+        for (network, size) in [
+            (r#"{ "perceptron": { "hidden": [9, 8] } }"#, 32),
+            (r#"{ "alexnet": { "cuts": ["conv3"] } }"#, 224),
+            (r#"{ "googlenet": {} }"#, 224),
+            (r#"{ "inception-v3": {} }"#, 299),
+            (r#"{ "resnet": { "depth": 34, "stem": "cifar" } }"#, 32),
+            (r#"{ "resnet": { "depth": 50, "cuts": [] } }"#, 224),
+            (r#"{ "resnet": { "depth": 110 } }"#, 32),
+            (r#"{ "densenet": { "depth": 161 } }"#, 224),
+            (r#"{ "squeezenet": { "version": "1.0" } }"#, 224),
+        ] {
+            let network: strata_spec::networks::NamedNetwork =
+                serde_json::from_str(network).unwrap();
+            let task = "object".parse().unwrap();
+            let levels = network.levels(&task, 10).unwrap();
+            let shapes = level_shapes(&[3, size, size], &levels).unwrap();
+            let keys = network.keys(&task, 10).unwrap();
+            assert_eq!(keys.len(), levels.len());
+            for ((level, shapes), keys) in levels.iter().zip(&shapes).zip(&keys) {
+                assert_eq!(keys.level, level.name);
+                let mut expected: Vec<String> = tensors_of(level, shapes)
+                    .into_iter()
+                    .map(|tensor| tensor.name)
+                    .collect();
+                expected.sort();
+                let found: Vec<String> = keys.tensors.keys().cloned().collect();
+                assert_eq!(found, expected, "{network:?} {}", level.name);
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use strata_nn::{LevelWeights, Network, Optimizer, WeightTensor};
+use strata_nn::{Lesson, LevelWeights, Network, Optimizer, WeightTensor, one_hot};
 use strata_spec::{
     BatchNorm, Conv, Dense, Head, Layer, Level, MaxPool, Optimizer as Rule, Pair, Precision,
     Residual, Sgd, level_shapes, networks,
@@ -106,6 +106,7 @@ fn small() -> Vec<Level> {
             stride: Some(2.into()),
             padding: 1.into(),
             dilation: 1.into(),
+            ceil: false,
         }),
     ];
     let level = |name: &str, layers, head| Level {
@@ -165,8 +166,9 @@ fn learned(precision: Precision) -> (Network, Vec<f64>) {
     });
     let mut optimizer = Optimizer::new(rule, None);
     let losses = (0..2).map(|_| {
-        let result = network.learn(small_rows(4), &[0, 2, 1, 2], &mut optimizer, 0.1);
-        f64::from(result.loss)
+        let targets = one_hot(&[0, 2, 1, 2], network.output_len());
+        let lesson = Lesson::new(small_rows(4), &targets, levels.len(), 0.1);
+        f64::from(network.learn(lesson, &mut optimizer).highest().loss)
     });
     let losses = losses.collect();
     (network, losses)

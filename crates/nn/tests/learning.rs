@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use strata_nn::{LevelWeights, Network, Optimizer, WeightTensor};
+use strata_nn::{Lesson, LevelWeights, Network, Optimizer, WeightTensor, one_hot};
 use strata_spec::{
     Adam, AdamW, Clip, Dense, Head, Layer, Level, Optimizer as Rule, Precision, Sgd, level_shapes,
 };
@@ -61,14 +61,9 @@ fn check(rule: Rule, clip: Option<Clip>, expected: &[f64]) {
     let mut optimizer = Optimizer::new(rule.clone(), clip);
     let mut loss = 0.0;
     for _ in 0..5 {
-        loss = network
-            .learn(
-                tensor(5, &[6, 4]).values,
-                &[0, 1, 1, 0, 1, 0],
-                &mut optimizer,
-                rate,
-            )
-            .loss;
+        let targets = one_hot(&[0, 1, 1, 0, 1, 0], 2);
+        let lesson = Lesson::new(tensor(5, &[6, 4]).values, &targets, 2, rate);
+        loss = network.learn(lesson, &mut optimizer).highest().loss;
     }
     let mut found = vec![loss];
     for (level, place) in network.weights().iter().zip(["layers", "head"]) {

@@ -6,7 +6,7 @@ use std::{
 
 use strata_spec::{
     Blob, Level, LevelShapes, Lineage, MANIFEST_FORMAT, Manifest, ManifestLevel, Name, Precision,
-    Preparation, Task,
+    Preparation, Task, networks::NamedNetwork,
 };
 use zeroize::Zeroizing;
 
@@ -22,6 +22,7 @@ use crate::{
     store::Store,
     version::{
         CARD_FILE, LEVELS_FOLDER, MANIFEST_FILE, MAX_CARD_BYTES, MAX_MANIFEST_BYTES, level_file,
+        read_blob,
     },
 };
 
@@ -33,6 +34,8 @@ pub struct NewVersion {
     pub description: String,
     /// From the lowest to the top one.
     pub levels: Vec<NewLevel>,
+    /// What the network is called, if it was asked for by its name.
+    pub network: Option<NamedNetwork>,
     /// What it predicts.
     pub tasks: Vec<Task>,
     /// How a request becomes a row.
@@ -76,7 +79,7 @@ impl Store {
     /// Adds a version, signed by `identity`, and returns its manifest, which has its number: one more
     /// than any that the model has had.
     ///
-    /// Weights that an earlier version of the model has already are not stored again if that one is known
+    /// Weights that a version in the store has already, of this model or another, are not stored again if that one is known
     /// to be sealed for the same receivers: [`Sealing::Own`] and [`Sealing::Passphrase`] can tell by
     /// opening it, [`Sealing::Recipients`] cannot and always stores anew.
     ///
@@ -115,31 +118,23 @@ impl Store {
             created: crate::now(),
             description: new.description,
             levels,
+            network: new.network,
             tasks: new.tasks,
             preparation: new.preparation,
             lineage: new.lineage,
             metrics: new.metrics,
             precision: new.precision,
+            exits: None,
         };
-        draft.put_text(MANIFEST_FILE, &manifest.to_json(), MAX_MANIFEST_BYTES)?;
-        // What would be refused when read is refused now; this also finds metrics that are no numbers.
-        let manifest = Manifest::parse(manifest.to_json().as_bytes()).map_err(|source| {
-            PackageError::Manifest {
-                path: draft.target.join(MANIFEST_FILE),
-                source,
-            }
-        })?;
-        draft.put_text(CARD_FILE, &new.card, MAX_CARD_BYTES)?;
-        draft.sign(&format!("{}@{version}", manifest.name), identity)?;
-        draft.commit()?;
-        Ok(manifest)
+        draft.finish(manifest, &new.card, identity)
     }
 }
 
 /// A version in the making. Unless it is committed, dropping it leaves the store as it was.
-struct Draft<'a> {
+pub(crate) struct Draft<'a> {
     store: &'a Store,
     name: Name,
+    version: u64,
     /// Its folder in the workspace.
     folder: PathBuf,
     /// Where the folder will lie.
@@ -160,10 +155,11 @@ enum Undo {
 }
 
 impl<'a> Draft<'a> {
-    fn begin(store: &'a Store, name: &Name, version: u64) -> Result<Self, PackageError> {
+    pub(crate) fn begin(store: &'a Store, name: &Name, version: u64) -> Result<Self, PackageError> {
         let draft = Self {
             store,
             name: name.clone(),
+            version,
             folder: store.workspace().join("version"),
             target: store.version_path(name, version),
             files: Files::new(),
@@ -209,7 +205,7 @@ impl<'a> Draft<'a> {
         Ok(blob)
     }
 
-    /// Puts a sealed level into the draft: the blob of an earlier version if one has these weights for
+    /// Puts a sealed level into the draft: the blob of a version in the store if one has these weights for
     /// whoever has `only_opener` and nobody else, else one that is sealed now.
     fn put_sealed(
         &mut self,
@@ -272,6 +268,43 @@ impl<'a> Draft<'a> {
         files::write_new(path, stored)?;
         self.new_blobs.push((path.to_owned(), blob.clone()));
         Ok(())
+    }
+
+    /// Puts the stored bytes of another version's level into the draft, after checking that they are still those.
+    pub(crate) fn put_stored(
+        &mut self,
+        from: &Path,
+        file: &str,
+        blob: &Blob,
+    ) -> Result<(), PackageError> {
+        read_blob(from, blob)?;
+        let path = self.folder.join(LEVELS_FOLDER).join(file);
+        files::link_or_copy(from, &path)?;
+        self.files
+            .insert(format!("{LEVELS_FOLDER}/{file}"), blob.digest);
+        Ok(())
+    }
+
+    /// Writes manifest, which gets the draft's number, and card; signs all and moves it into the store.
+    pub(crate) fn finish(
+        mut self,
+        mut manifest: Manifest,
+        card: &str,
+        identity: &Identity,
+    ) -> Result<Manifest, PackageError> {
+        manifest.version = self.version;
+        self.put_text(MANIFEST_FILE, &manifest.to_json(), MAX_MANIFEST_BYTES)?;
+        // What would be refused when read is refused now; this also finds metrics that are no numbers.
+        let manifest = Manifest::parse(manifest.to_json().as_bytes()).map_err(|source| {
+            PackageError::Manifest {
+                path: self.target.join(MANIFEST_FILE),
+                source,
+            }
+        })?;
+        self.put_text(CARD_FILE, card, MAX_CARD_BYTES)?;
+        self.sign(&format!("{}@{}", manifest.name, manifest.version), identity)?;
+        self.commit()?;
+        Ok(manifest)
     }
 
     fn put_text(&mut self, file: &str, text: &str, limit: u64) -> Result<(), PackageError> {

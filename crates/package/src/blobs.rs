@@ -1,6 +1,10 @@
 //! Level weights by content, shared by versions.
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    path::Path,
+};
 
 use strata_spec::{Blob, Digest, Manifest, Name};
 
@@ -14,8 +18,31 @@ use crate::{
 };
 
 impl Store {
-    /// A sealed blob of an earlier version of this model that `opener` opens to the plain bytes with this
-    /// digest, and that nobody else opens.
+    /// The versions that have each blob, by its digest: models by name, versions ascending. Their signatures are not
+    /// checked, and a version whose manifest cannot be read is left out.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn blob_users(&self) -> Result<BTreeMap<Digest, Vec<(Name, u64)>>, PackageError> {
+        let mut users = BTreeMap::<Digest, Vec<_>>::new();
+        for name in self.model_names()? {
+            for version in self.versions(&name)? {
+                let manifest = self.unverified_manifest(&name, version);
+                for level in manifest.into_iter().flat_map(|manifest| manifest.levels) {
+                    let users = users.entry(level.blob.digest).or_default();
+                    let user = (name.clone(), version);
+                    // Two levels of a version may be equal.
+                    if users.last() != Some(&user) {
+                        users.push(user);
+                    }
+                }
+            }
+        }
+        Ok(users)
+    }
+
+    /// A sealed blob of any version in the store that `opener` opens to the plain bytes with this digest, and that nobody
+    /// else opens. Versions of `name` are looked at first.
     ///
     /// Who a file is sealed for cannot be seen from outside, and manifests are not verified here; so each
     /// candidate is opened and its content compared.
@@ -26,15 +53,19 @@ impl Store {
         opener: &Opener,
     ) -> Result<Option<Blob>, PackageError> {
         let mut tried = HashSet::new();
-        for version in self.versions(name)?.into_iter().rev() {
-            let Some(manifest) = self.unverified_manifest(name, version) else {
-                continue;
-            };
-            for level in manifest.levels {
-                let blob = level.blob;
-                let fits = blob.sealed && blob.plain == plain;
-                if fits && tried.insert(blob.digest) && self.opens_to(&blob, opener) {
-                    return Ok(Some(blob));
+        let mut names = self.model_names()?;
+        names.sort_by_key(|other| other != name);
+        for name in names {
+            for version in self.versions(&name)?.into_iter().rev() {
+                let Some(manifest) = self.unverified_manifest(&name, version) else {
+                    continue;
+                };
+                for level in manifest.levels {
+                    let blob = level.blob;
+                    let fits = blob.sealed && blob.plain == plain;
+                    if fits && tried.insert(blob.digest) && self.opens_to(&blob, opener) {
+                        return Ok(Some(blob));
+                    }
                 }
             }
         }

@@ -56,6 +56,7 @@ mod key_source;
 mod keys;
 mod passphrase;
 mod remove;
+mod revise;
 mod seal;
 mod selector;
 mod signature;
@@ -70,7 +71,9 @@ pub use identity::{
 };
 pub use keys::{AgeKey, KeyError, Recipient, Signer, Verifier};
 pub use passphrase::Passphrase;
-pub use seal::{MAX_PLAIN_BYTES, MAX_WORK_FACTOR, SealError, open, seal, seal_by_passphrase};
+pub use seal::{
+    MAX_PLAIN_BYTES, MAX_WORK_FACTOR, SealError, SealedFor, open, seal, seal_by_passphrase,
+};
 pub use selector::{Pick, Selector, SelectorError};
 pub use signature::SignatureError;
 pub use store::{ModelEntry, Store};

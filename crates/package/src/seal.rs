@@ -165,6 +165,32 @@ pub fn open(sealed: &[u8], opener: &Opener) -> Result<Zeroizing<Vec<u8>>, SealEr
     Ok(plain)
 }
 
+/// For whom something is sealed, as far as that shows: a file does not tell whom its recipients are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealedFor {
+    /// It is not sealed.
+    Everyone,
+    /// For whoever has a passphrase.
+    Passphrase,
+    /// For one recipient.
+    One,
+    /// For several recipients.
+    Several,
+}
+
+impl SealedFor {
+    /// What an `age` file shows.
+    pub(crate) fn of(sealed: &[u8]) -> Self {
+        if stanzas(sealed).any(|stanza| stanza.starts_with("scrypt ")) {
+            Self::Passphrase
+        } else if has_one_receiver(sealed) {
+            Self::One
+        } else {
+            Self::Several
+        }
+    }
+}
+
 /// Whether whoever opens this file is known to be the only one who can.
 ///
 /// A file does not show for whom its stanzas are, but how many they are. The `age` crate adds one to files
@@ -295,8 +321,16 @@ mod tests {
             for count in 1..=3 {
                 let sealed = seal(b"weights", &recipients[..count]).unwrap();
                 assert_eq!(has_one_receiver(&sealed), count == 1);
+                let shown = if count == 1 {
+                    SealedFor::One
+                } else {
+                    SealedFor::Several
+                };
+                assert_eq!(SealedFor::of(&sealed), shown);
             }
         }
+        let by_passphrase = seal_quickly(b"weights", &passphrase("x"));
+        assert_eq!(SealedFor::of(&by_passphrase), SealedFor::Passphrase);
         assert!(has_one_receiver(&seal_quickly(
             b"weights",
             &passphrase("x")

@@ -13,7 +13,7 @@ use crate::{
     access::Access,
     error::{PackageError, io_error},
     files::{self, digest},
-    seal::{self, MAX_PLAIN_BYTES},
+    seal::{self, MAX_PLAIN_BYTES, SealedFor},
     signature::{self, Files, SIGNATURE_FILE},
 };
 
@@ -57,6 +57,8 @@ pub struct OpenPackage {
     pub card: String,
     /// Whether a signature was checked; always, unless the access allowed unsigned packages.
     pub signed: bool,
+    /// For whom its levels are sealed, as far as that shows.
+    pub sealed_for: SealedFor,
     /// The plain safetensors bytes of each level of the manifest, in its order. Cleared from memory when
     /// dropped.
     pub weights: Vec<Zeroizing<Vec<u8>>>,
@@ -178,10 +180,17 @@ impl VersionFolder {
             });
         }
         let mut weights = Vec::with_capacity(manifest.levels.len());
+        // A version is sealed as a whole, so its first sealed level tells.
+        let mut sealed_for = SealedFor::Everyone;
         for level in &manifest.levels {
-            weights.push(self.plain(level, self.read_level(level)?, access)?);
+            let stored = self.read_level(level)?;
+            if level.blob.sealed && sealed_for == SealedFor::Everyone {
+                sealed_for = SealedFor::of(&stored);
+            }
+            weights.push(self.plain(level, stored, access)?);
         }
         Ok(OpenPackage {
+            sealed_for,
             manifest,
             digest,
             card,

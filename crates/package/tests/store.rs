@@ -85,6 +85,34 @@ fn a_version_that_replaces_one_level_stores_one_new_blob() {
     assert_eq!(**fixture.open("tiny@2").unwrap().weights[1], *b"new top");
 }
 
+#[test]
+fn models_share_blobs_and_the_store_says_which() {
+    let fixture = Fixture::new();
+    let first = fixture.add([b"low", b"top"]);
+    fixture.add([b"low", b"new top"]);
+    let mut other = model([b"low", b"top"]);
+    other.name = name("other");
+    other.levels[0].architecture.name = name("bottom");
+    let other = fixture
+        .store
+        .add(other, &fixture.identity, Sealing::Own)
+        .unwrap();
+    assert_eq!(fixture.blobs().len(), 3);
+    assert_eq!(other.levels[0].blob, first.levels[0].blob);
+    let users = fixture.store.blob_users().unwrap();
+    let of = |level: usize| {
+        let users = users[&first.levels[level].blob.digest].iter();
+        users
+            .map(|(name, version)| format!("{name}@{version}"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(0), ["other@1", "tiny@1", "tiny@2"]);
+    assert_eq!(of(1), ["other@1", "tiny@1"]);
+    // It stays as long as anyone has it.
+    fixture.store.remove(&name("tiny"), 1).unwrap();
+    assert_eq!(**fixture.open("other").unwrap().weights[0], *b"low");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_level_is_a_hard_link_of_its_blob() {

@@ -20,6 +20,12 @@ pub enum ServeError {
         /// What is wrong.
         source: WeightsError,
     },
+    /// This program fails at a model.
+    #[error("{selector}: cannot be made ready: this is a fault of the program")]
+    Fault {
+        /// The version.
+        selector: Selector,
+    },
     /// The API keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeysError),

@@ -1,6 +1,10 @@
 //! What the server counts, as `/metrics` shows it (OpenMetrics text, which Prometheus reads).
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -18,24 +22,39 @@ pub(crate) struct Metrics {
     seconds: Family<RouteLabels, Histogram>,
     batch_rows: Family<VersionLabels, Histogram>,
     queue_rows: Family<VersionLabels, Gauge>,
+    exits: Family<ExitLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
     pub(crate) connections: Gauge,
+    /// How often other versions took the place of those that were served.
+    pub(crate) swaps: Counter,
+    pub(crate) failed_versions: Gauge,
 }
 
-/// The counters of one route of one version, looked up once: a look-up costs more than counting.
-#[derive(Clone, Debug)]
+/// The counters of one route of one version, looked up once: a look-up costs more than counting. They are shown as long as
+/// this is there: a server that runs for long serves many versions.
+#[derive(Debug)]
 pub(crate) struct RouteMetrics {
     labels: RouteLabels,
     answered: Counter,
     seconds: Histogram,
     requests: Family<RequestLabels, Counter>,
+    all_seconds: Family<RouteLabels, Histogram>,
+    /// Those but 200 that were counted.
+    statuses: Mutex<BTreeSet<u16>>,
 }
 
-/// The counters of one version's batches.
-#[derive(Clone, Debug)]
+/// The counters of one version's batches, shown as long as this is there.
+#[derive(Debug)]
 pub(crate) struct BatchMetrics {
     pub(crate) rows: Histogram,
     pub(crate) queue: Gauge,
+    /// Rows that left at each exit; empty where the top is the only one.
+    pub(crate) exits: Vec<Counter>,
+    labels: VersionLabels,
+    batch_rows: Family<VersionLabels, Histogram>,
+    queue_rows: Family<VersionLabels, Gauge>,
+    exit_rows: Family<ExitLabels, Counter>,
+    exit_labels: Vec<ExitLabels>,
 }
 
 /// Label values come from the server's own tables only, never from a request: their number is bounded.
@@ -61,6 +80,13 @@ struct VersionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExitLabels {
+    model: String,
+    version: String,
+    exit: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusedLabels {
     reason: &'static str,
 }
@@ -81,6 +107,7 @@ impl Metrics {
         let batch_rows =
             Family::new_with_constructor((|| Histogram::new(ROWS)) as fn() -> Histogram);
         let queue_rows = Family::<VersionLabels, Gauge>::default();
+        let exits = Family::<ExitLabels, Counter>::default();
         let refused = Family::<RefusedLabels, Counter>::default();
         let connections = Gauge::default();
         registry.register("requests", "Requests answered", requests.clone());
@@ -92,19 +119,35 @@ impl Metrics {
         registry.register("batch_rows", "Rows computed together", batch_rows.clone());
         registry.register("queue_rows", "Rows that wait", queue_rows.clone());
         registry.register(
+            "exit_rows",
+            "Rows that an exit answered for the final task, of networks with several",
+            exits.clone(),
+        );
+        registry.register(
             "refused",
             "Requests refused before they reached a model",
             refused.clone(),
         );
         registry.register("connections", "Open connections", connections.clone());
+        let swaps = Counter::default();
+        registry.register("swaps", "Changes of what is served", swaps.clone());
+        let failed_versions = Gauge::default();
+        registry.register(
+            "failed_versions",
+            "Versions that should be served and cannot be",
+            failed_versions.clone(),
+        );
         Self {
             registry,
             requests,
             seconds,
             batch_rows,
             queue_rows,
+            exits,
             refused,
             connections,
+            swaps,
+            failed_versions,
         }
     }
 
@@ -141,11 +184,24 @@ impl Metrics {
             answered: self.requests.get_or_create_owned(&labels.with_status(200)),
             seconds: self.seconds.get_or_create_owned(&labels),
             requests: self.requests.clone(),
+            all_seconds: self.seconds.clone(),
+            statuses: Mutex::default(),
             labels,
         }
     }
 
-    pub(crate) fn batches(&self, model: &str, version: u64) -> BatchMetrics {
+    /// `exits` are the names of the version's exits, the top one included.
+    pub(crate) fn batches(&self, model: &str, version: u64, exits: &[String]) -> BatchMetrics {
+        let exit = |exit: &String| {
+            let labels = ExitLabels {
+                model: model.to_owned(),
+                version: version.to_string(),
+                exit: exit.clone(),
+            };
+            (self.exits.get_or_create_owned(&labels), labels)
+        };
+        let several = exits.iter().filter(|_| exits.len() > 1);
+        let (exits, exit_labels) = several.map(exit).unzip();
         let labels = VersionLabels {
             model: model.to_owned(),
             version: version.to_string(),
@@ -153,6 +209,12 @@ impl Metrics {
         BatchMetrics {
             rows: self.batch_rows.get_or_create_owned(&labels),
             queue: self.queue_rows.get_or_create_owned(&labels),
+            exits,
+            batch_rows: self.batch_rows.clone(),
+            queue_rows: self.queue_rows.clone(),
+            exit_rows: self.exits.clone(),
+            labels,
+            exit_labels,
         }
     }
 }
@@ -166,6 +228,32 @@ impl RouteMetrics {
             self.requests
                 .get_or_create(&self.labels.with_status(status))
                 .inc();
+            let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+            statuses.insert(status);
+        }
+    }
+}
+
+impl Drop for RouteMetrics {
+    fn drop(&mut self) {
+        self.all_seconds.remove(&self.labels);
+        let statuses = self
+            .statuses
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        statuses.insert(200);
+        for status in statuses.iter() {
+            self.requests.remove(&self.labels.with_status(*status));
+        }
+    }
+}
+
+impl Drop for BatchMetrics {
+    fn drop(&mut self) {
+        self.batch_rows.remove(&self.labels);
+        self.queue_rows.remove(&self.labels);
+        for labels in &self.exit_labels {
+            self.exit_rows.remove(labels);
         }
     }
 }
@@ -197,13 +285,17 @@ mod tests {
         route.count(200, Duration::from_micros(70));
         route.count(400, Duration::from_micros(70));
         metrics.count_refused("key");
-        metrics.batches("mnist", 3).rows.observe(3.0);
+        let exits = ["low", "top"].map(str::to_owned);
+        let batches = metrics.batches("mnist", 3, &exits);
+        batches.rows.observe(3.0);
+        batches.exits[0].inc_by(2);
         let text = metrics.text();
         for line in [
             "strata_requests_total{model=\"mnist\",version=\"3\",route=\"infer\",status=\"200\"} 1",
             "strata_requests_total{model=\"mnist\",version=\"3\",route=\"infer\",status=\"400\"} 1",
             "strata_request_seconds_bucket{le=\"0.0001\",model=\"mnist\",version=\"3\",route=\"infer\"} 2",
             "strata_batch_rows_sum{model=\"mnist\",version=\"3\"} 3.0",
+            "strata_exit_rows_total{model=\"mnist\",version=\"3\",exit=\"low\"} 2",
             "strata_refused_total{reason=\"key\"} 1",
             "# EOF",
         ] {
@@ -212,5 +304,9 @@ mod tests {
                 "{line} is not in\n{text}"
             );
         }
+        // A version that is no longer served is not shown.
+        drop((route, batches));
+        let text = metrics.text();
+        assert!(!text.contains("mnist"), "{text}");
     }
 }

@@ -19,6 +19,10 @@ pub struct ServeOptions {
     pub address: SocketAddr,
     /// What to serve. A bare name stands for its highest version and each version that an alias names.
     /// Default: every model in the store.
+    ///
+    /// A running server follows the store: a new version and an alias that moves take the place of what they replace within
+    /// a second, while requests run. Only `NAME@VERSION` stays what it is. A version that cannot be opened is never
+    /// served; what was served before goes on.
     pub models: Option<Vec<Selector>>,
     /// The API keys. Default: `keys.json` in the store's folder.
     pub keys: KeyStore,

@@ -11,7 +11,7 @@ use crate::{
     http::{self, State},
     log::Log,
     metrics::Metrics,
-    runtime,
+    runtime::{self, Source},
 };
 
 /// A server that listens and has its models in memory.
@@ -34,7 +34,8 @@ pub struct Served {
 }
 
 impl Server {
-    /// Opens the models, then listens. From here on connections wait to be accepted by [`Server::run`].
+    /// Opens the models, then listens. From here on connections wait to be accepted by [`Server::run`], and the store is
+    /// followed: see [`ServeOptions::models`].
     ///
     /// Blocks while it reads; needs no runtime.
     ///
@@ -42,7 +43,8 @@ impl Server {
     /// A model cannot be opened, there is none, the keys cannot be read, or the address is taken.
     pub fn bind(options: ServeOptions) -> Result<Self, ServeError> {
         let metrics = Metrics::new();
-        let registry = runtime::load(&options, &metrics)?;
+        let source = Source::open(&options)?;
+        let registry = runtime::load(&source, &metrics)?;
         let log = Log::start().map_err(ServeError::Thread)?;
         let guard = Guard::new(options.keys, log.clone())?;
         let address = options.address;
@@ -54,7 +56,14 @@ impl Server {
         };
         let (listener, address) =
             listen().map_err(|source| ServeError::Address { address, source })?;
-        let state = Arc::new(State::new(guard, registry, metrics, options.limits, log));
+        let state = Arc::new(State::new(
+            guard,
+            registry,
+            metrics,
+            options.limits,
+            log.clone(),
+        ));
+        runtime::follow(source, &state, log).map_err(ServeError::Thread)?;
         Ok(Self {
             listener,
             address,
@@ -69,7 +78,8 @@ impl Server {
 
     /// What it serves, by name and version.
     pub fn served(&self) -> Vec<Served> {
-        let versions = self.state.registry.versions().map(|version| Served {
+        let registry = self.state.registry.current();
+        let versions = registry.versions().map(|version| Served {
             name: version.name.to_string(),
             version: version.number,
             digest: version.digest.to_string(),

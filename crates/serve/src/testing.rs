@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use strata_nn::{LevelWeights, Plan, WeightTensor};
+use strata_nn::{LevelWeights, Network, Plan, WeightTensor};
 use strata_spec::{Blob, Digest, Layer, Level, Manifest, ManifestLevel, Precision, level_shapes};
 
 use crate::{
@@ -28,25 +28,29 @@ pub(crate) fn plan() -> Plan {
 }
 
 pub(crate) fn version(number: u64) -> Version {
+    let levels = levels();
+    start(&manifest(number, levels.clone()), &weights(&levels))
+}
+
+/// A version with the exits `low` and `middle` below its level `top`, and between them and the top a level `kind` that
+/// answers another task.
+pub(crate) fn version_with_exits() -> Version {
+    let levels = levels_with_exits();
+    let network = Network::new(&[1, SIDE, SIDE], &levels, 4, Precision::F32);
+    start(&manifest(1, levels), &network.weights())
+}
+
+fn start(manifest: &Manifest, weights: &[LevelWeights]) -> Version {
     let limits = BatchLimits {
         queue_rows: 64,
         batch_rows: 8,
         inline: Duration::MAX,
     };
-    let manifest = manifest(number);
-    let weights = weights(&levels());
-    Version::start(
-        &manifest,
-        Digest::from_bytes([7; 32]),
-        &weights,
-        limits,
-        &Metrics::new(),
-    )
-    .unwrap()
+    let digest = Digest::from_bytes([7; 32]);
+    Version::start(manifest, digest, weights, limits, &Metrics::new()).unwrap()
 }
 
-fn manifest(number: u64) -> Manifest {
-    let levels = levels();
+fn manifest(number: u64, levels: Vec<Level>) -> Manifest {
     let shapes = level_shapes(&[1, SIDE, SIDE], &levels).unwrap();
     let zero = Digest::from_bytes([0; 32]);
     let blob = Blob {
@@ -62,12 +66,33 @@ fn manifest(number: u64) -> Manifest {
     let json = serde_json::json!({
         "format": 1, "name": "tiny", "version": number, "created": "2026-01-01T00:00:00Z", "description": "",
         "levels": levels,
-        "tasks": [{"name": "shape", "classification": {"classes": CLASSES, "labels": ["ring", "bar", "\"dot\""]}}],
+        "tasks": [{"name": "shape", "classification": {"classes": CLASSES, "labels": ["ring", "bar", "\"dot\""]}},
+                  {"name": "kind", "classification": {"classes": 2, "labels": ["round", "straight"]}}],
         "preparation": {"image": {"height": SIDE, "width": SIDE}},
         "lineage": {"recipe": zero, "data": [], "seed": 0, "strategy": "end-to-end", "code": "strata 0"},
         "metrics": {}, "precision": "f32",
     });
     Manifest::parse(json.to_string().as_bytes()).unwrap()
+}
+
+fn levels_with_exits() -> Vec<Level> {
+    let dense = |units| Layer::Dense(strata_spec::Dense { units });
+    let level = |name: &str, layers, task: &str, units| Level {
+        name: name.parse().unwrap(),
+        layers,
+        head: Some(strata_spec::Head {
+            task: task.parse().unwrap(),
+            layers: vec![dense(units)],
+        }),
+    };
+    let body = || vec![dense(8), Layer::Relu];
+    let first = [vec![Layer::Flatten], body()].concat();
+    vec![
+        level("low", first, "shape", CLASSES),
+        level("middle", body(), "shape", CLASSES),
+        level("kind", Vec::new(), "kind", 2),
+        level("top", body(), "shape", CLASSES),
+    ]
 }
 
 fn levels() -> Vec<Level> {

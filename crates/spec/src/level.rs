@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Layer, Name, ShapeError,
+    Dense, Layer, Name, ShapeError,
     layer::{parameters_of, shape_through},
 };
 
@@ -51,6 +51,14 @@ impl Level {
         parameters_of(&self.layers, &shapes.input).saturating_add(head)
     }
 
+    /// Multiplications that body and head take for one row, about, given the level's shapes: the weights of each layer as
+    /// often as its output has places.
+    pub fn work(&self, shapes: &LevelShapes) -> (f64, f64) {
+        let head = self.head.as_ref();
+        let head = head.map_or(0.0, |head| work_of(&head.layers, &shapes.output));
+        (work_of(&self.layers, &shapes.input), head)
+    }
+
     /// Its layers in one line for people, with the shapes of one row: `digits: [784] -> [128]  dense relu`.
     pub fn summary(&self, shapes: &LevelShapes) -> String {
         let words = |layers: &[Layer]| {
@@ -71,6 +79,32 @@ impl Level {
         }
         line
     }
+}
+
+/// A head that every output has room for: the mean of each map, if there are maps, and a dense layer.
+pub fn default_head(output: &[usize], classes: usize) -> Vec<Layer> {
+    let mut layers = Vec::new();
+    if output.len() > 1 {
+        layers.push(Layer::GlobalAveragePool);
+    }
+    layers.push(Layer::Dense(Dense { units: classes }));
+    layers
+}
+
+fn work_of(layers: &[Layer], input: &[usize]) -> f64 {
+    let mut shape = input.to_vec();
+    let mut work = 0.0;
+    for layer in layers {
+        let weights = layer.parameters(&shape);
+        shape = layer.output_shape(&shape).unwrap_or_default();
+        let places = if let [_, height, width] = shape[..] {
+            height * width
+        } else {
+            1
+        };
+        work += weights as f64 * places as f64;
+    }
+    work
 }
 
 /// Shapes through a stack of levels that takes rows of shape `input`.
@@ -101,4 +135,26 @@ pub fn level_shapes(
         shape = output;
     }
     Ok(shapes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Conv, Dense};
+
+    #[test]
+    fn work_counts_each_weight_as_often_as_it_is_used() {
+        let level = Level {
+            name: "low".parse().unwrap(),
+            layers: vec![Layer::Conv(Conv::square(4, 3)), Layer::Relu],
+            head: Some(Head {
+                task: "task".parse().unwrap(),
+                layers: vec![Layer::GlobalAveragePool, Layer::Dense(Dense { units: 5 })],
+            }),
+        };
+        let shapes = level_shapes(&[2, 8, 7], std::slice::from_ref(&level)).unwrap();
+        let weights = level.layers[0].parameters(&[2, 8, 7]) as f64;
+        let places: usize = shapes[0].output[1..].iter().product();
+        assert_eq!(level.work(&shapes[0]), (weights * places as f64, 25.0));
+    }
 }

@@ -40,15 +40,20 @@
 //! # Ok::<(), strata_spec::RecipeError>(())
 //! ```
 
+mod augmentation;
+mod change;
 mod checks;
+mod contract;
 mod data;
 mod digest;
 mod error;
+mod exits;
 mod layer;
 mod level;
 mod manifest;
 mod name;
 pub mod networks;
+pub mod paths;
 mod preparation;
 mod recipe;
 mod source;
@@ -56,24 +61,30 @@ mod strategy;
 mod task;
 mod train;
 
+pub use augmentation::{
+    Augmentation, ColourJitter, Cutout, Margin, Mix, PaddedCrop, RandAugment, RandomResizedCrop,
+};
+pub use change::{Gate, GateCheck, GateFigure, LevelChange, LevelOrigin, LevelSource, Retrained};
+pub use contract::Misfit;
 pub use data::{DataSpec, Validation};
 pub use digest::{Digest, DigestError};
 pub use error::RecipeError;
+pub use exits::{ExitCalibration, ExitThreshold, exits};
 pub use layer::{
-    AdaptiveAveragePool, AveragePool, BatchNorm, Branches, Conv, Dense, Layer, LayerNorm, MaxPool,
-    Pair, Residual, ShapeError, Window,
+    AdaptiveAveragePool, AveragePool, BatchNorm, Branches, Conv, Dense, Dropout, Layer, LayerNorm,
+    MaxPool, Pair, Residual, ShapeError, Subsample, Window,
 };
-pub use level::{Head, Level, LevelShapes, level_shapes};
+pub use level::{Head, Level, LevelShapes, default_head, level_shapes};
 pub use manifest::{
     Blob, Contract, DataDigest, ElementType, Lineage, MANIFEST_FORMAT, Manifest, ManifestError,
     ManifestLevel,
 };
 pub use name::{Name, NameError};
-pub use preparation::{Crop, ImagePreparation, Preparation};
-pub use recipe::{RECIPE_FORMAT, Recipe};
+pub use preparation::{ChannelOrder, Crop, ImagePreparation, Preparation};
+pub use recipe::{NamedHead, RECIPE_FORMAT, Recipe};
 pub use strategy::{Boundary, LevelRule, Schedule, Strategy};
 pub use task::{Classification, Task};
 pub use train::{
-    Adam, AdamW, Clip, Cosine, EarlyStopping, MonitoredMetric, Objective, OneCycle, Optimizer,
-    Precision, RateSchedule, Sgd, Step, Train,
+    Adam, AdamW, Clip, Cosine, EarlyStopping, FeatureCache, Greedy, LevelTraining, MonitoredMetric,
+    Objective, OneCycle, Optimizer, Precision, RateSchedule, Sgd, Staged, Step, Train,
 };

@@ -3,8 +3,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Level, LevelShapes, Name, Precision, Preparation, Strategy, Task, level_shapes,
-    task::final_task,
+    Digest, ExitCalibration, Level, LevelChange, LevelShapes, Name, Precision, Preparation,
+    Strategy, Task, Validation, level_shapes,
+    networks::NamedNetwork,
+    task::{data_classes, final_task},
 };
 
 /// The format of manifests that this program writes and reads.
@@ -26,6 +28,9 @@ pub struct Manifest {
     pub description: String,
     /// From the lowest to the top one.
     pub levels: Vec<ManifestLevel>,
+    /// What the network is called, if it was asked for by its name: then its weights have published names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NamedNetwork>,
     /// What it predicts.
     pub tasks: Vec<Task>,
     /// How a request becomes a row.
@@ -36,6 +41,9 @@ pub struct Manifest {
     pub metrics: BTreeMap<String, f64>,
     /// The number format in which it learned; never `auto`.
     pub precision: Precision,
+    /// When rows may leave below the top; none where no exit was calibrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exits: Option<ExitCalibration>,
 }
 
 /// One level of a package.
@@ -95,18 +103,27 @@ pub struct Lineage {
     pub recipe: Digest,
     /// What it learned from.
     pub data: Vec<DataDigest>,
+    /// What was kept aside of the training rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
     /// Seed of the training.
     pub seed: u64,
     /// How it learned.
     pub strategy: Strategy,
     /// The program and its version, such as `strata 0.1.0`.
     pub code: String,
+    /// The file that weights were taken from to begin with, if they were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<DataDigest>,
     /// The version that this one was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<u64>,
+    /// What it has that its parent has not; the other levels are the parent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<LevelChange>,
 }
 
-/// One file or drawn set of data, by content.
+/// One file, or drawn set of data, by content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataDigest {
@@ -176,6 +193,11 @@ impl Manifest {
             .collect()
     }
 
+    /// Classes that the data may have.
+    pub fn data_classes(&self) -> usize {
+        data_classes(&self.tasks)
+    }
+
     /// The task of the top level's head: the one that an answer is about if nothing else is asked.
     pub fn final_task(&self) -> &Task {
         final_task(
@@ -201,8 +223,20 @@ impl Manifest {
         let architecture = self.architecture();
         crate::checks::check_levels(&architecture, &self.tasks, &self.preparation)
             .map_err(|(place, problem)| wrong(&place, problem))?;
+        if let Some(network) = &self.network {
+            let task = self.final_task();
+            network
+                .levels(&task.name, task.classification.classes)
+                .map_err(|(field, problem)| wrong(&format!("network.{field}"), problem))?;
+        }
         let shapes = level_shapes(&self.preparation.output_shape(), &architecture)
             .map_err(|(_, error)| wrong(&error.place, error.to_string()))?;
+        if let Some(change) = &self.lineage.change
+            && !architecture.iter().any(|level| level.name == change.level)
+        {
+            let problem = format!("there is no level `{}`", change.level);
+            return Err(wrong("lineage.change.level", problem));
+        }
         for (index, (level, shape)) in self.levels.iter().zip(&shapes).enumerate() {
             if *level != level.with_shapes(shape) {
                 return Err(wrong(
@@ -210,6 +244,11 @@ impl Manifest {
                     "its shapes are not those of its layers".to_owned(),
                 ));
             }
+        }
+        if let Some(exits) = &self.exits {
+            exits
+                .check(&architecture)
+                .map_err(|(place, problem)| wrong(&place, problem))?;
         }
         Ok(())
     }

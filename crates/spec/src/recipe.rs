@@ -1,12 +1,19 @@
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DataSpec, Level, Name, Preparation, RecipeError, Task, Train,
-    checks::{Problem, check_data, check_levels, check_train, problem},
+    DataSpec, Head, Layer, Level, Name, Preparation, RecipeError, Task, Train,
+    checks::{
+        Problem, check_data, check_levels, check_strategy, check_task_data, check_train, problem,
+        with_suggestion,
+    },
+    error::list,
+    level::{default_head, level_shapes},
     networks::NamedNetwork,
     source::Source,
-    task::final_task,
+    task::{data_classes, final_task},
 };
 
 /// The format of recipes that this program reads.
@@ -41,11 +48,26 @@ pub struct Recipe {
     #[schemars(length(max = 1024))]
     pub levels: Vec<Level>,
     /// The network by its name, instead of `levels`; its head predicts the last task. [`Recipe::parse`] puts its levels
-    /// into `levels`, so this is empty in a recipe that was read.
+    /// into `levels`, with `heads`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NamedNetwork>,
+    /// Heads on lower levels of a network by name, by the levels' names. Default: none but the network's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub heads: BTreeMap<Name, NamedHead>,
     /// How it learns.
     pub train: Train,
+}
+
+/// A head on a level of a network by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamedHead {
+    /// What it predicts. Default: the last task; the head is then an exit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Name>,
+    /// Its layers. Default: the mean of each map, if there are maps, and a dense layer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<Layer>,
 }
 
 impl Recipe {
@@ -77,6 +99,11 @@ impl Recipe {
         schemars::schema_for!(Self).to_value()
     }
 
+    /// Classes that the data may have.
+    pub fn data_classes(&self) -> usize {
+        data_classes(&self.tasks)
+    }
+
     /// The task of the top level's head.
     pub fn final_task(&self) -> &Task {
         final_task(self.levels.iter(), &self.tasks)
@@ -89,19 +116,57 @@ impl Recipe {
 
     /// Writes out the levels of a network by name.
     fn name_levels(&mut self) -> Result<(), Problem> {
-        let Some(network) = self.network.take() else {
+        let Some(network) = &self.network else {
+            if self.heads.is_empty() {
+                return Ok(());
+            }
+            let text = "they are for a `network` by name; where levels are written out, each has its `head`";
+            return Err(problem("heads", text.to_owned()));
+        };
+        // Without a task there is nothing to name the head after; `check` says so.
+        let Some(task) = self.tasks.last() else {
             return Ok(());
         };
-        if !self.levels.is_empty() {
+        let input = self.input_shape();
+        let mut levels = network
+            .levels(&task.name, task.classification.classes)
+            .and_then(|levels| {
+                network.check_input(&levels, &input)?;
+                Ok(levels)
+            })
+            .map_err(|(field, text)| (format!("network.{field}"), text))?;
+        // Shapes that do not fit are told by `check`.
+        let shapes = level_shapes(&input, &levels).unwrap_or_default();
+        for (name, head) in &self.heads {
+            let field = format!("heads.{name}");
+            let index = levels.iter().position(|level| level.name == *name);
+            let Some(index) = index else {
+                let names: Vec<&str> = levels.iter().map(|level| level.name.as_str()).collect();
+                let found = format!("the network's levels are {}", list(&names));
+                return Err((field, with_suggestion(found, name.as_str(), &names)));
+            };
+            if index + 1 == levels.len() {
+                let text = format!("`{name}` is the top level, which has its head");
+                return Err((field, text));
+            }
+            let task = head.task.as_ref().unwrap_or(&task.name);
+            let classes = self.tasks.iter().find(|known| known.name == *task);
+            let classes = classes.map_or(2, |task| task.classification.classes);
+            let layers = match shapes.get(index) {
+                Some(shapes) if head.layers.is_empty() => default_head(&shapes.output, classes),
+                _ => head.layers.clone(),
+            };
+            levels[index].head = Some(Head {
+                task: task.clone(),
+                layers,
+            });
+        }
+        // A resolved recipe has both, and they agree.
+        if !self.levels.is_empty() && self.levels != levels {
             let text = "give a network by name or its `levels`, not both".to_owned();
             return Err(problem("network", text));
         }
-        // Without a task there is nothing to name the head after; `check` says so.
-        if let Some(task) = self.tasks.last() {
-            self.levels = network
-                .levels(&task.name, task.classification.classes)
-                .map_err(|(field, text)| (format!("network.{field}"), text))?;
-        }
+        self.levels = levels;
         Ok(())
     }
 
@@ -118,9 +183,11 @@ impl Recipe {
                 "expected at most 9223372036854775807".to_owned(),
             ));
         }
-        check_data(&self.data)?;
         check_levels(&self.levels, &self.tasks, &self.preparation)?;
-        check_train(&self.train, self.data.validation.is_some())
+        check_data(&self.data, &self.preparation)?;
+        check_task_data(&self.tasks, &self.data)?;
+        check_train(&self.train, self.data.may_have_validation())?;
+        check_strategy(&self.train, &self.levels)
     }
 }
 
@@ -185,7 +252,8 @@ mod tests {
         check_error(
             "source = \"mnist\"",
             "source = \"mnits\"",
-            "r.toml:8: data.source: expected one of `mnist`, `fashion-mnist`, `digits` or the path of a folder, \
+            "r.toml:8: data.source: expected one of `mnist`, `fashion-mnist`, `cifar10`, `cifar100`, `digits` or the \
+             path of a folder, \
              found `mnits`; did you mean `mnist`?",
         );
         check_error(

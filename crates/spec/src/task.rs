@@ -9,6 +9,9 @@ use crate::{Level, Name};
 pub struct Task {
     /// Unique within the recipe.
     pub name: Name,
+    /// The source whose labels it predicts, as `data.source` or `data.also` names it. Default: `data.source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     /// One of several classes.
     pub classification: Classification,
 }
@@ -23,9 +26,42 @@ pub struct Classification {
     /// A label for each class, in the order of the class numbers. Default: the numbers.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// The data's classes that each class is made of. Rows of a class that is named nowhere have no target of this task.
+    /// Default: the classes are the data's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Vec<u32>>,
+}
+
+impl Task {
+    /// A task on the labels of the first source.
+    pub fn new(name: Name, classification: Classification) -> Self {
+        Self {
+            name,
+            data: None,
+            classification,
+        }
+    }
 }
 
 impl Classification {
+    /// One of the data's `classes` classes.
+    pub fn new(classes: usize, labels: Vec<String>) -> Self {
+        Self {
+            classes,
+            labels,
+            groups: Vec::new(),
+        }
+    }
+
+    /// The class that a row of the data's class `label` has in this task, if any.
+    pub fn target(&self, label: u32) -> Option<u32> {
+        if self.groups.is_empty() {
+            return Some(label);
+        }
+        let group = self.groups.iter().position(|group| group.contains(&label));
+        group.map(|class| class as u32)
+    }
+
     /// The label of a class; its number where no labels were given.
     pub fn label(&self, class: usize) -> String {
         self.labels
@@ -33,6 +69,18 @@ impl Classification {
             .cloned()
             .unwrap_or_else(|| class.to_string())
     }
+}
+
+/// The most classes that a task has.
+const MOST_CLASSES: usize = 100_000;
+
+/// Classes that the data may have, at most.
+pub(crate) fn data_classes(tasks: &[Task]) -> usize {
+    let as_they_are = tasks
+        .iter()
+        .filter(|task| task.classification.groups.is_empty());
+    let most = as_they_are.map(|task| task.classification.classes).max();
+    most.unwrap_or(MOST_CLASSES)
 }
 
 /// The task of the top level's head, among checked levels and tasks.

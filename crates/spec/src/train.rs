@@ -1,7 +1,9 @@
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Strategy;
+use crate::{Name, Strategy};
 
 /// How a network learns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,9 +19,35 @@ pub struct Train {
     #[serde(default = "batch")]
     #[schemars(range(min = 1, max = 1_048_576))]
     pub batch: usize,
-    /// The loss. Default: `cross-entropy`.
+    /// The loss of each level that has one; the top level's is `cross-entropy` always. Default: `cross-entropy`.
     #[serde(default)]
     pub objective: Objective,
+    /// What differs for single levels, by their names. Default: nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub levels: BTreeMap<Name, LevelTraining>,
+    /// Settings of the strategy `greedy`.
+    #[serde(default)]
+    pub greedy: Greedy,
+    /// Settings of the strategy `staged`.
+    #[serde(default)]
+    pub staged: Staged,
+    /// Weights to begin with: a file of named tensors (`.safetensors`, `.pth`, `.pt`, `.th`), relative to the recipe.
+    /// Default: fresh ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// Share of each target that is spread over all classes (Szegedy et al. 2016). Default: 0.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub label_smoothing: f64,
+    /// Parts that a batch is learned from in turn, to save memory; their gradients are added up before the step. Batch
+    /// normalizations see one part at a time. Default: 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub accumulate: usize,
+    /// Whether to keep only what enters each level for the way back, and compute the rest once more (Chen et al. 2016).
+    /// Default: false.
+    #[serde(default)]
+    pub checkpointing: bool,
     /// Default: Adam with its usual settings.
     #[serde(default)]
     pub optimizer: Optimizer,
@@ -41,13 +69,75 @@ pub struct Train {
     pub precision: Precision,
 }
 
-/// The loss of one level.
+/// The loss of one level. A level without a head gets an auxiliary one for it, which the model does not keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Objective {
     /// Softmax cross-entropy, mean over the rows of a batch.
     #[default]
     CrossEntropy,
+    /// 0.01 times that, and 0.99 times how far the similarities of the rows' features are from those of their targets
+    /// (Nøkland & Eidnes 2019).
+    #[serde(rename = "predsim")]
+    PredSim,
+    /// That, and how well the network's input can be made from the features: the lower the level, the more the latter
+    /// counts (Wang et al. 2021).
+    #[serde(rename = "infopro")]
+    InfoPro,
+}
+
+/// What is different for one level.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LevelTraining {
+    /// Its loss. Default: that of the training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
+    /// What its loss is multiplied by. Default: 1.
+    #[serde(default = "unit")]
+    pub weight: f64,
+    /// What the learning rate is multiplied by. Default: 1.
+    #[serde(default = "unit")]
+    pub rate: f64,
+    /// Epochs of its turn in `greedy`. Default: those of the training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+}
+
+/// Settings of [`Strategy::Greedy`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Greedy {
+    /// Where to keep what the frozen levels make of the rows. Default: `memory`.
+    pub cache: FeatureCache,
+    /// How many times each row is kept, differently augmented each time; the epochs of a turn take them in turn. Default: 1.
+    #[schemars(range(min = 1, max = 1024))]
+    pub views: usize,
+}
+
+/// Where the outputs of frozen levels are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeatureCache {
+    /// In memory.
+    #[default]
+    Memory,
+    /// In a file of the run's folder, which is removed after the turn.
+    Disk,
+    /// Nowhere: they are computed for each step anew.
+    None,
+}
+
+/// Settings of [`Strategy::Staged`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Staged {
+    /// Epochs of each stage: first the top level's head learns, then with each stage the next level from the top as well.
+    /// Default: so many that every level learns in the second half of the epochs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// What the learning rate of each level is, as a share of that of the level above it. Default: 0.5.
+    pub decay: f64,
 }
 
 /// The rule that turns gradients into steps. The gradient is `g`, the weight `w`, the rate `lr`.
@@ -222,6 +312,20 @@ impl Precision {
     }
 }
 
+impl Objective {
+    /// All objectives, in the order of the documentation.
+    pub const ALL: [Self; 3] = [Self::CrossEntropy, Self::PredSim, Self::InfoPro];
+
+    /// The word that a recipe uses for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::CrossEntropy => "cross-entropy",
+            Self::PredSim => "predsim",
+            Self::InfoPro => "infopro",
+        }
+    }
+}
+
 impl Optimizer {
     /// Its base learning rate.
     pub fn learning_rate(&self) -> f64 {
@@ -262,6 +366,35 @@ impl Default for AdamW {
     }
 }
 
+impl Default for LevelTraining {
+    fn default() -> Self {
+        Self {
+            objective: None,
+            weight: 1.0,
+            rate: 1.0,
+            epochs: None,
+        }
+    }
+}
+
+impl Default for Greedy {
+    fn default() -> Self {
+        Self {
+            cache: FeatureCache::default(),
+            views: 1,
+        }
+    }
+}
+
+impl Default for Staged {
+    fn default() -> Self {
+        Self {
+            epochs: None,
+            decay: 0.5,
+        }
+    }
+}
+
 impl Default for OneCycle {
     fn default() -> Self {
         Self {
@@ -274,6 +407,14 @@ impl Default for OneCycle {
 
 const fn batch() -> usize {
     128
+}
+
+const fn one() -> usize {
+    1
+}
+
+const fn unit() -> f64 {
+    1.0
 }
 
 const fn tenth() -> f64 {

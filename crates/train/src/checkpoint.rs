@@ -5,7 +5,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use strata_nn::{LevelWeights, OptimizerState, WeightTensor, tensors};
+use strata_nn::{LevelWeights, OptimizerState, OptimizerSteps, WeightTensor, tensors};
 use strata_spec::{DataDigest, Digest, Level, LevelShapes, Precision};
 
 use crate::{TrainError, files};
@@ -15,6 +15,8 @@ use crate::{TrainError, files};
 pub(crate) struct Checkpoint {
     pub(crate) state: State,
     pub(crate) weights: Vec<LevelWeights>,
+    /// What objectives need beside the levels' heads.
+    pub(crate) sides: Vec<LevelWeights>,
     /// The weights of the best epoch, where early stopping watches.
     pub(crate) best: Option<Vec<LevelWeights>>,
     pub(crate) optimizer: OptimizerState,
@@ -35,10 +37,13 @@ pub(crate) struct State {
     pub(crate) precision: Precision,
     /// What it learns from.
     pub(crate) data: Vec<DataDigest>,
+    /// The file of the weights that it began with, if there was one.
+    #[serde(default)]
+    pub(crate) given: Option<DataDigest>,
     /// Steps done.
     pub(crate) step: u64,
-    /// Steps that the optimizer counts.
-    pub(crate) optimizer_steps: u64,
+    /// Steps that the optimizer counts for each tensor of each level.
+    pub(crate) optimizer_steps: OptimizerSteps,
     /// Of the epoch that is not finished: sum of losses, right answers, rows.
     pub(crate) partial: Partial,
     /// Best value of the watched metric and its epoch, from 1.
@@ -58,6 +63,18 @@ pub(crate) struct Partial {
     pub(crate) correct: u64,
     pub(crate) rows: u64,
     pub(crate) seconds: f64,
+}
+
+impl Partial {
+    /// Mean loss of the rows that had a target.
+    pub(crate) fn loss(&self) -> f64 {
+        self.loss.0 / self.rows.max(1) as f64
+    }
+
+    /// Share of them that were right.
+    pub(crate) fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.rows.max(1) as f64
+    }
 }
 
 /// A number that a checkpoint gives back bit for bit: as JSON's decimal digits it may come back as its neighbour, and an
@@ -84,19 +101,17 @@ impl Checkpoint {
     /// Writes it into `folder` and then removes older ones.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), TrainError> {
         let mut tensors: BTreeMap<String, &WeightTensor> = BTreeMap::new();
-        let best = self
-            .best
-            .iter()
-            .flat_map(|best| best.iter().enumerate().map(|level| ("best", level)));
-        for (part, (index, level)) in self
-            .weights
-            .iter()
-            .enumerate()
-            .map(|level| ("weights", level))
-            .chain(best)
-        {
-            for (name, tensor) in level.iter() {
-                tensors.insert(format!("{part}.{index}.{name}"), tensor);
+        let best = self.best.as_deref().unwrap_or_default();
+        let parts = [
+            ("weights", &self.weights[..]),
+            ("sides", &self.sides),
+            ("best", best),
+        ];
+        for (part, levels) in parts {
+            for (index, level) in levels.iter().enumerate() {
+                for (name, tensor) in level.iter() {
+                    tensors.insert(format!("{part}.{index}.{name}"), tensor);
+                }
             }
         }
         for (name, tensor) in &self.optimizer {
@@ -117,11 +132,11 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The newest one in `folder`, if there is any.
+    /// The newest one in `folder`, if there is any, of a network with these levels and sides.
     pub(crate) fn newest(
         folder: &Path,
-        levels: &[Level],
-        shapes: &[LevelShapes],
+        levels: &[(Level, LevelShapes)],
+        sides: &[(Level, LevelShapes)],
     ) -> Result<Option<Self>, TrainError> {
         let Some(file) = Self::all(folder, "safetensors")?.pop() else {
             return Ok(None);
@@ -155,24 +170,22 @@ impl Checkpoint {
                 .or_default()
                 .insert(rest.to_owned(), tensor);
         }
-        let mut take = |part: &str| {
-            let level = |(index, (level, shapes)): (usize, (&Level, &LevelShapes))| {
+        let mut take = |part: &str, levels: &[(Level, LevelShapes)]| {
+            let level = |(index, (level, shapes)): (usize, &(Level, LevelShapes))| {
                 let tensors = parts.remove(&(part.to_owned(), index)).unwrap_or_default();
                 LevelWeights::new(tensors, level, shapes)
                     .map_err(|error| damaged(error.to_string()))
             };
-            levels
-                .iter()
-                .zip(shapes)
-                .enumerate()
-                .map(level)
-                .collect::<Result<Vec<_>, _>>()
+            let levels = levels.iter().enumerate();
+            levels.map(level).collect::<Result<Vec<_>, _>>()
         };
-        let weights = take("weights")?;
-        let best = state.best.map(|_| take("best")).transpose()?;
+        let weights = take("weights", levels)?;
+        let sides = take("sides", sides)?;
+        let best = state.best.map(|_| take("best", levels)).transpose()?;
         Ok(Some(Self {
             state,
             weights,
+            sides,
             best,
             optimizer,
         }))

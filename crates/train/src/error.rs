@@ -1,6 +1,7 @@
 use std::{io, path::PathBuf};
 
-use strata_data::PrepareError;
+use strata_data::DataError;
+use strata_nn::foreign::ForeignError;
 use strata_spec::RecipeError;
 
 /// Why a training cannot go on.
@@ -47,9 +48,15 @@ pub enum TrainError {
     /// The data is not that of the run, or does not fit the recipe.
     #[error("data: {0}")]
     Data(String),
-    /// Images cannot be made to fit.
+    /// The weights to begin with cannot be taken.
+    #[error("train.weights: {0}")]
+    Weights(#[from] ForeignError),
+    /// What frozen levels make of the rows has no room.
+    #[error("{0}")]
+    Cache(String),
+    /// The rows are too few, or cannot be made to fit.
     #[error("data: {0}")]
-    Prepare(#[from] PrepareError),
+    Rows(#[from] DataError),
     /// Something that was computed is no longer a finite number.
     #[error(
         "the training diverged: {what} in epoch {epoch} at step {step}; lower `{rate_field}` (now {rate:e}) or set \

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
-use strata_spec::Precision;
+use strata_spec::{DataDigest, Name, Precision};
 
-use crate::Metrics;
+use crate::{HeadMetrics, Metrics};
 
 /// One line of a run's `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,12 @@ pub enum EventKind {
         threads: usize,
         /// All weights of the network.
         parameters: usize,
+        /// The file of the weights that it begins with, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        given: Option<DataDigest>,
+        /// Levels whose heads that file does not have: they begin afresh.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        fresh_heads: Vec<Name>,
     },
     /// It went on from a checkpoint.
     Resumed {
@@ -45,6 +51,9 @@ pub enum EventKind {
         epoch: u64,
         /// Steps since the beginning.
         step: u64,
+        /// The highest level that had an objective: what the figures are of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        level: Option<Name>,
         /// Learning rate of its last step.
         rate: f64,
         /// Mean loss of its rows, each before it was learned from.
@@ -65,9 +74,24 @@ pub enum EventKind {
         best_epoch: u64,
         /// On the test rows.
         test: Metrics,
+        /// The heads below the top.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        heads: Vec<HeadMetrics>,
+        /// What learning needed in memory, if it was measured.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        memory: Vec<LevelMemory>,
         /// Seconds of learning and evaluation, those before a resume included.
         seconds: f64,
     },
+}
+
+/// What learning some levels together needed in memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LevelMemory {
+    /// The levels, from the lowest: those between which gradients pass.
+    pub levels: Vec<Name>,
+    /// The most bytes of activations, gradients and products on the way that a step needed beyond what was there before.
+    pub bytes: usize,
 }
 
 /// Why a training ended.

@@ -5,14 +5,15 @@
 //! goes on from its last checkpoint to the very weights that it would have had.
 //!
 //! ```
-//! use strata_data::{Places, load};
-//! use strata_spec::Recipe;
+//! use strata_data::{Places, Preparer, load};
+//! use strata_spec::{Preparation, Recipe};
 //! use strata_train::{Outcome, Run, train};
 //!
 //! let text = include_str!("../../../recipes/mnist-mlp.toml");
 //! let smaller = ["data.source=digits", "train.epochs=1", "levels[0].layers[1].dense.units=8"].map(String::from);
 //! let recipe = Recipe::parse(text, "mnist-mlp.toml", &smaller)?;
-//! let data = load(&recipe.data, ".".as_ref(), 10, &Places::from_env(), &mut |_| ())?;
+//! let Preparation::Image(image) = &recipe.preparation;
+//! let data = load(&recipe.data, &Preparer::new(image), ".".as_ref(), 10, &Places::from_env(), &mut |_| ())?;
 //!
 //! let folder = std::env::temp_dir().join(format!("strata-doc-{}", std::process::id()));
 //! let mut run = Run::create(&folder, recipe, ".".as_ref())?;
@@ -22,21 +23,38 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cache;
+mod calibration;
 mod checkpoint;
+mod compare;
+mod curriculum;
 mod error;
 mod evaluate;
 mod events;
+mod exits;
 mod files;
+pub mod gate;
 mod metrics;
 mod report;
+mod retrain;
 mod run;
 mod schedule;
+mod targets;
 mod trainer;
 
+pub use calibration::{
+    CalibrationError, ExitRows, METHOD as CALIBRATION_METHOD, Thresholds, calibrate, p_value,
+    rows_needed,
+};
+pub use compare::{Cell, Summary, summaries};
 pub use error::TrainError;
-pub use evaluate::evaluate;
-pub use events::{Event, EventKind, StopReason};
+pub use evaluate::{HeadMetrics, evaluate};
+pub use events::{Event, EventKind, LevelMemory, StopReason};
+pub use exits::{ExitResult, WayResult, exit_results, exit_rows, follow};
 pub use metrics::{MOST_CONFUSION_CLASSES, Metrics, TOP_K};
-pub use run::Run;
+pub use report::comparison::comparison_page;
+pub use retrain::{Retraining, retrain};
+pub use run::{Run, recipe_digest};
 pub use schedule::rate_factor;
+pub use targets::{origin_of, rows_of_task};
 pub use trainer::{Outcome, Progress, Trained, check_available, train};

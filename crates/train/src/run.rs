@@ -10,7 +10,8 @@ use strata_nn::LevelWeights;
 use strata_spec::{DataDigest, Digest, Precision, Recipe, level_shapes};
 
 use crate::{
-    Event, EventKind, Metrics, TrainError, checkpoint::Checkpoint, files, report, trainer::Trained,
+    Event, EventKind, HeadMetrics, LevelMemory, Metrics, TrainError, files, report,
+    trainer::Trained,
 };
 
 const RECIPE: &str = "recipe.toml";
@@ -55,6 +56,12 @@ struct Origin {
 struct ResultFile {
     test: Metrics,
     validation: Option<Metrics>,
+    #[serde(default)]
+    heads: Vec<HeadMetrics>,
+    #[serde(default)]
+    memory: Vec<LevelMemory>,
+    #[serde(default)]
+    given: Option<DataDigest>,
     best_epoch: u64,
     seconds: f64,
     precision: Precision,
@@ -198,7 +205,7 @@ impl Run {
 
     /// Digest of the resolved recipe.
     pub fn recipe_digest(&self) -> Digest {
-        Digest::from_bytes(Sha256::digest(self.recipe.to_toml()).into())
+        recipe_digest(&self.recipe)
     }
 
     /// What a finished run learned; `None` if it is not finished.
@@ -228,6 +235,9 @@ impl Run {
             weights,
             test: result.test,
             validation: result.validation,
+            heads: result.heads,
+            memory: result.memory,
+            given: result.given,
             best_epoch: result.best_epoch,
             seconds: result.seconds,
             precision: result.precision,
@@ -293,12 +303,6 @@ impl Run {
         self.folder.join(CHECKPOINTS)
     }
 
-    pub(crate) fn newest_checkpoint(&self) -> Result<Option<Checkpoint>, TrainError> {
-        let shapes =
-            level_shapes(&self.recipe.input_shape(), &self.recipe.levels).expect("checked recipe");
-        Checkpoint::newest(&self.checkpoint_folder(), &self.recipe.levels, &shapes)
-    }
-
     /// Writes weights and report, and at last the result, which says that the run is finished.
     pub(crate) fn finish(
         &mut self,
@@ -318,6 +322,9 @@ impl Run {
         let result = ResultFile {
             test: trained.test.clone(),
             validation: trained.validation.clone(),
+            heads: trained.heads.clone(),
+            memory: trained.memory.clone(),
+            given: trained.given.clone(),
             best_epoch: trained.best_epoch,
             seconds: trained.seconds,
             precision: trained.precision,
@@ -332,4 +339,9 @@ impl Run {
             .join(WEIGHTS)
             .join(format!("{level}.safetensors"))
     }
+}
+
+/// Digest of a resolved recipe, as a package names it.
+pub fn recipe_digest(recipe: &Recipe) -> Digest {
+    Digest::from_bytes(Sha256::digest(recipe.to_toml()).into())
 }

@@ -1,22 +1,40 @@
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use strata_data::{Dataset, Images, Preparer, permutation, stratified};
-use strata_nn::{LevelWeights, Network, Optimizer, Plan, highest};
+use strata_data::{
+    Dataset, Images, Loader, Mixed, Origin, Preparer, TrainingRows, file_digest, permutation,
+};
+use strata_nn::{
+    Lesson, LevelWeights, Network, Optimizer, Plan, StepResult,
+    foreign::{Target, read_weights},
+};
 use strata_spec::{
-    DataDigest, MonitoredMetric, Optimizer as Rule, Precision, Preparation, Recipe, Strategy,
+    Augmentation, DataDigest, FeatureCache as Where, Level, MonitoredMetric, Name,
+    Optimizer as Rule, Precision, Preparation, Recipe, Strategy, Task, level_shapes,
 };
 
 use crate::{
-    EventKind, Metrics, Run, StopReason, TrainError,
+    EventKind, HeadMetrics, LevelMemory, Metrics, Run, StopReason, TrainError,
+    cache::{FeatureCache, Place},
     checkpoint::{Checkpoint, Exact, Partial, State},
-    evaluate::{evaluate, predict},
+    curriculum::Curriculum,
+    evaluate::{evaluate, measure, predict},
     rate_factor, report,
+    targets::{self, class_of, classes_of, count_right, origin_of, shares},
 };
 
 /// A checkpoint is written at the end of an epoch if the last one is at least this old, ...
 const BETWEEN_EPOCH_CHECKPOINTS: Duration = Duration::from_secs(5);
 /// ... and within an epoch if it is at least this old.
 const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(60);
+
+/// What frozen levels make of the rows, in a run's folder.
+const FEATURES: &str = "features.tmp";
+/// Threads that augment rows: the kernels use every core.
+const LOADER_THREADS: usize = 1;
 
 /// How a call of [`train`] ended.
 #[derive(Debug)]
@@ -39,6 +57,12 @@ pub struct Trained {
     pub test: Metrics,
     /// On the validation rows, with these weights, if there are any.
     pub validation: Option<Metrics>,
+    /// The heads below the top, from the lowest.
+    pub heads: Vec<HeadMetrics>,
+    /// The file of the weights that it began with, if there was one.
+    pub given: Option<DataDigest>,
+    /// What learning needed in memory, from the lowest levels up; nothing where it was not measured.
+    pub memory: Vec<LevelMemory>,
     /// Epoch that the weights are of, from 1.
     pub best_epoch: u64,
     /// Seconds of learning and evaluation, those before a resume included.
@@ -60,6 +84,8 @@ pub struct Progress<'a> {
     pub steps: u64,
     /// Rows learned from in this step.
     pub rows: usize,
+    /// The highest level that has an objective: what the figures are of.
+    pub level: &'a Name,
     /// Mean loss so far in this epoch.
     pub loss: f64,
     /// Share of right answers so far in this epoch.
@@ -85,10 +111,9 @@ pub fn train(
     if run.is_finished() {
         return Err(TrainError::RunFinished(run.folder().to_owned()));
     }
-    let checkpoint = run.newest_checkpoint()?;
     let source = data.source.clone();
     let mut trainer = Trainer::new(run, data)?;
-    match checkpoint {
+    match trainer.newest_checkpoint()? {
         Some(checkpoint) => trainer.restore(checkpoint)?,
         None => trainer.start(source)?,
     }
@@ -107,29 +132,54 @@ pub fn check_available(recipe: &Recipe) -> Result<(), TrainError> {
             instead,
         })
     };
-    if recipe.train.strategy != Strategy::EndToEnd {
-        return not(
-            "train.strategy",
-            recipe.train.strategy.word().to_owned(),
-            "end-to-end",
-        );
-    }
     let below_top = &recipe.levels[..recipe.levels.len() - 1];
-    if let Some(level) = below_top.iter().find(|level| level.head.is_some()) {
+    let is_top_only = matches!(recipe.train.strategy, Strategy::EndToEnd | Strategy::Staged);
+    if let Some(level) = below_top
+        .iter()
+        .find(|level| level.head.is_some() && is_top_only)
+    {
         let value = format!(
-            "a head on level {}, which `end-to-end` does not learn",
-            level.name
+            "a head on level {}, which `{}` does not learn",
+            level.name,
+            recipe.train.strategy.word()
         );
-        return not("levels", value, "a head on the last level only");
+        return not("levels", value, "deep-supervision`, `local` or `greedy");
+    }
+    let mixes = recipe
+        .data
+        .augmentation
+        .iter()
+        .any(Augmentation::mixes_rows);
+    let is_cached =
+        recipe.train.strategy == Strategy::Greedy && recipe.train.greedy.cache != Where::None;
+    if mixes && is_cached {
+        let value = "mixup or cutmix of rows whose features are kept".to_owned();
+        return not("data.augmentation", value, "train.greedy.cache = \"none\"");
     }
     Ok(())
+}
+
+/// What a task asks of the rows of a step.
+struct Targets {
+    /// Each row's own class.
+    classes: Vec<Option<u32>>,
+    /// How much of each class its head should answer, `[rows, classes]`.
+    shares: Vec<f32>,
 }
 
 struct Trainer<'a> {
     run: &'a mut Run,
     recipe: Recipe,
-    preparer: Preparer,
-    train: Images,
+    curriculum: Curriculum,
+    /// The phase in force, and what its frozen levels make of the rows if that is kept.
+    phase: Option<usize>,
+    cache: Option<FeatureCache>,
+    preparer: Arc<Preparer>,
+    train: Arc<TrainingRows>,
+    /// Makes augmented batches ahead.
+    loader: Option<Loader>,
+    /// The sources of rows.
+    origins: Vec<Origin>,
     validation: Option<Images>,
     test: Images,
     network: Network,
@@ -138,6 +188,8 @@ struct Trainer<'a> {
     /// Learning rate of the last step.
     rate: f64,
     best: Option<Vec<LevelWeights>>,
+    /// The most bytes that steps needed for levels from the first to before the second.
+    bytes: BTreeMap<(usize, usize), usize>,
     /// Since when the seconds of `state` are not counted yet.
     clock: Instant,
 }
@@ -147,36 +199,51 @@ impl<'a> Trainer<'a> {
         let recipe = run.recipe().clone();
         let Preparation::Image(setting) = &recipe.preparation;
         let preparer = Preparer::new(setting);
-        let (train, validation) = match &recipe.data.validation {
-            None => (preparer.fit(data.train)?, None),
-            Some(validation) => {
-                let (train, held) =
-                    stratified(&data.train.labels, validation.fraction, validation.seed);
-                if train.is_empty() || held.is_empty() {
-                    let rows = data.train.len();
-                    let share = validation.fraction;
-                    return Err(TrainError::Data(format!(
-                        "{rows} rows are too few to keep {share} for validation"
-                    )));
+        let data = data.prepared(&recipe.data, &preparer)?;
+        let (validation, test, origins) = (data.validation, data.test, data.origins);
+        if recipe.train.early_stopping.is_some() && validation.is_none() {
+            let text = "`train.early_stopping` needs validation rows, and the data has none: set \
+                         `data.validation = { fraction = 0.1 }`";
+            return Err(TrainError::Data(text.to_owned()));
+        }
+        for task in &recipe.tasks {
+            let parts = [
+                ("training", Some(&data.train)),
+                ("validation", validation.as_ref()),
+                ("test", Some(&test)),
+            ];
+            for (part, images) in parts {
+                if let Some(images) = images {
+                    targets::check(task, part, &classes_of(task, images, &origins))?;
                 }
-                let held = preparer.fit(data.train.select(&held))?;
-                (preparer.fit(data.train.select(&train))?, Some(held))
             }
-        };
-        let test = preparer.fit(data.test)?;
-        let network = Network::new(
+        }
+        let preparer = Arc::new(preparer);
+        let train = Arc::new(TrainingRows::new(
+            Arc::new(data.train),
+            Arc::clone(&preparer),
+            &recipe.data.augmentation,
+            recipe.seed,
+        ));
+        // What is no more than a table to look up is quicker by all cores at once, when it is wanted.
+        let loader = (!recipe.data.augmentation.is_empty())
+            .then(|| Loader::new(Arc::clone(&train), recipe.train.batch, LOADER_THREADS));
+        let curriculum = Curriculum::of(&recipe);
+        let mut network = Network::new(
             &recipe.input_shape(),
-            &recipe.levels,
+            &curriculum.levels,
             recipe.seed,
             recipe.train.precision,
         );
+        network.add_sides(curriculum.sides.clone(), recipe.seed);
         let optimizer = Optimizer::new(recipe.train.optimizer.clone(), recipe.train.clip.clone());
         let state = State {
             recipe: run.recipe_digest(),
             precision: network.precision(),
             data: data.digests,
+            given: None,
             step: 0,
-            optimizer_steps: 0,
+            optimizer_steps: Vec::new(),
             partial: Partial::default(),
             best: None,
             waited: 0,
@@ -187,8 +254,13 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             run,
             recipe,
+            curriculum,
+            phase: None,
+            cache: None,
             preparer,
             train,
+            loader,
+            origins,
             validation,
             test,
             network,
@@ -196,6 +268,7 @@ impl<'a> Trainer<'a> {
             state,
             rate: 0.0,
             best: None,
+            bytes: BTreeMap::new(),
             clock,
         })
     }
@@ -203,15 +276,43 @@ impl<'a> Trainer<'a> {
     fn start(&mut self, source: String) -> Result<(), TrainError> {
         // Events of an attempt that was killed before its first checkpoint.
         self.run.cut_events(0)?;
+        let fresh_heads = self.take_given_weights()?;
         self.run.log(EventKind::Started {
-            train_rows: self.train.len(),
+            train_rows: self.train.images().len(),
             validation_rows: self.validation.as_ref().map_or(0, Images::len),
             test_rows: self.test.len(),
             data: source,
             precision: self.state.precision,
             threads: strata_nn::threads(),
             parameters: self.network.parameters(),
+            given: self.state.given.clone(),
+            fresh_heads,
         })
+    }
+
+    /// Begins with the weights that the recipe names, if it does; gives the levels whose heads are not among them.
+    fn take_given_weights(&mut self) -> Result<Vec<Name>, TrainError> {
+        let Some(path) = &self.recipe.train.weights else {
+            return Ok(Vec::new());
+        };
+        let path = self.run.base().join(path);
+        let input = self.recipe.input_shape();
+        let target = Target {
+            input: &input,
+            levels: &self.curriculum.levels,
+            network: self.recipe.network.as_ref(),
+        };
+        let given = read_weights(&path, target, Some(self.recipe.seed))?;
+        self.state.given = Some(file_digest(&path).map_err(TrainError::io(&path))?);
+        self.network = Network::with_weights(
+            &input,
+            &self.curriculum.levels,
+            &given.levels,
+            self.state.precision,
+        );
+        self.network
+            .add_sides(self.curriculum.sides.clone(), self.recipe.seed);
+        Ok(given.fresh_heads)
     }
 
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
@@ -234,12 +335,19 @@ impl<'a> Trainer<'a> {
         self.run.log(EventKind::Resumed { step: state.step })?;
         self.network = Network::with_weights(
             &self.recipe.input_shape(),
-            &self.recipe.levels,
+            &self.curriculum.levels,
             &checkpoint.weights,
             state.precision,
         );
+        self.network
+            .add_sides(self.curriculum.sides.clone(), self.recipe.seed);
+        self.network.set_side_weights(&checkpoint.sides);
         self.optimizer
-            .restore(&self.network, state.optimizer_steps, checkpoint.optimizer)
+            .restore(
+                &self.network,
+                state.optimizer_steps.clone(),
+                checkpoint.optimizer,
+            )
             .map_err(|problem| TrainError::Damaged {
                 file: self.run.checkpoint_folder(),
                 problem: format!("the optimizer's state: {problem}"),
@@ -254,10 +362,10 @@ impl<'a> Trainer<'a> {
         stop: &dyn Fn() -> bool,
         observe: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, TrainError> {
-        let rows = self.train.len();
+        let rows = self.train.images().len();
         let batch = self.recipe.train.batch;
         let per_epoch = rows.div_ceil(batch) as u64;
-        let steps = per_epoch * self.recipe.train.epochs as u64;
+        let steps = per_epoch * self.curriculum.epochs();
         let mut last_checkpoint = Instant::now();
         let mut reason = StopReason::Epochs;
         self.clock = Instant::now();
@@ -267,8 +375,12 @@ impl<'a> Trainer<'a> {
                 break;
             }
             let epoch = self.state.step / per_epoch;
+            self.enter(epoch)?;
             let order = permutation(rows, self.recipe.seed, epoch);
             let done = (self.state.step % per_epoch) as usize;
+            if let (Some(loader), None) = (&mut self.loader, &self.cache) {
+                loader.start(epoch, order.clone(), done);
+            }
             for indices in order.chunks(batch).skip(done) {
                 if stop() {
                     self.checkpoint()?;
@@ -280,7 +392,7 @@ impl<'a> Trainer<'a> {
                     self.checkpoint()?;
                     last_checkpoint = Instant::now();
                 }
-                self.step(indices, per_epoch, steps)?;
+                self.step(indices, epoch, per_epoch)?;
                 let is_last = self.state.step.is_multiple_of(per_epoch);
                 let partial = self.state.partial.clone();
                 let validation = if is_last {
@@ -293,8 +405,9 @@ impl<'a> Trainer<'a> {
                     step: self.state.step,
                     steps,
                     rows: indices.len(),
-                    loss: partial.loss.0 / partial.rows as f64,
-                    accuracy: partial.correct as f64 / partial.rows as f64,
+                    level: &self.curriculum.levels[self.top()].name,
+                    loss: partial.loss(),
+                    accuracy: partial.accuracy(),
                     ends_epoch: is_last,
                     validation: validation.as_ref(),
                 });
@@ -307,56 +420,185 @@ impl<'a> Trainer<'a> {
         self.finish(reason)
     }
 
+    /// Gives each level its role in an epoch, counted from 0, and keeps what the frozen ones make of the rows.
+    fn enter(&mut self, epoch: u64) -> Result<(), TrainError> {
+        let number = self.curriculum.phase_of(epoch);
+        if self.phase == Some(number) {
+            return Ok(());
+        }
+        let phase = &self.curriculum.phases[number];
+        let first = phase.first;
+        self.network.assign(phase.roles.clone());
+        self.phase = Some(number);
+        // The old one is gone before the new one is filled.
+        self.cache = None;
+        if first == 0 {
+            return Ok(());
+        }
+        let file = self.run.folder().join(FEATURES);
+        let place = match self.recipe.train.greedy.cache {
+            Where::Memory => Place::Memory,
+            Where::Disk | Where::None => Place::File(&file),
+        };
+        let shapes = level_shapes(&self.recipe.input_shape(), &self.curriculum.levels);
+        let width = shapes.expect("a checked recipe")[first]
+            .input
+            .iter()
+            .product();
+        let sizes = [
+            self.recipe.train.greedy.views,
+            self.train.images().len(),
+            width,
+        ];
+        let filled = FeatureCache::fill(place, sizes, |view, rows| {
+            let indices: Vec<u32> = rows.map(|row| row as u32).collect();
+            let rows = self.rows(view as u64, &indices);
+            Ok(self.network.features(rows, 0..first))
+        })?;
+        self.cache = Some(filled);
+        Ok(())
+    }
+
+    /// The level whose answers are measured.
+    fn top(&self) -> usize {
+        self.curriculum.phases[self.phase.unwrap_or_default()].top()
+    }
+
     /// One step on the given rows.
-    fn step(&mut self, indices: &[u32], per_epoch: u64, steps: u64) -> Result<(), TrainError> {
+    fn step(&mut self, indices: &[u32], epoch: u64, per_epoch: u64) -> Result<(), TrainError> {
         let train = &self.recipe.train;
+        let phase = &self.curriculum.phases[self.phase.expect("a phase was entered")];
+        let (begin, epochs) = phase.schedule;
         let factor = rate_factor(
             &train.schedule,
             train.warm_up,
-            self.state.step,
-            steps,
+            self.state.step - begin * per_epoch,
+            epochs * per_epoch,
             per_epoch,
         );
         let rate = factor * train.optimizer.learning_rate();
-        let mut rows = vec![0.0; indices.len() * self.preparer.row_len()];
-        let share = indices.len().div_ceil(strata_nn::threads());
-        let shares = indices
-            .chunks(share)
-            .zip(rows.chunks_mut(share * self.preparer.row_len()));
-        strata_nn::parallel_for_each(shares, |(indices, rows)| {
-            self.preparer.rows(&self.train, indices, rows)
-        });
-        let targets: Vec<u32> = indices
-            .iter()
-            .map(|&index| self.train.labels[index as usize])
+        let view = (epoch - phase.first_epoch) as usize % train.greedy.views;
+        let (rows, mixed) = match (&self.cache, &mut self.loader) {
+            (Some(cache), _) => (cache.read(view, indices)?, None),
+            (None, Some(loader)) => {
+                let batch = loader
+                    .next_batch()
+                    .expect("an epoch has a batch for each step");
+                (batch.rows, batch.mixed)
+            }
+            (None, None) => (self.rows(epoch, indices), None),
+        };
+        let reconstructs = |role: &strata_nn::Role| {
+            let objective = role.objective;
+            objective.is_some_and(|objective| objective.reconstruction > 0.0)
+        };
+        let needs_images = self.cache.is_some() && phase.roles.iter().any(reconstructs);
+        let images = needs_images.then(|| self.rows(view as u64, indices));
+
+        let tasks = self.recipe.tasks.iter();
+        let tasks: Vec<Targets> = tasks
+            .map(|task| self.targets(task, indices, mixed.as_ref()))
             .collect();
-        let result = self
-            .network
-            .learn(rows, &targets, &mut self.optimizer, rate);
+        let task_of = |level: usize| {
+            let head = self.curriculum.levels[level].head.as_ref();
+            let head = head.expect("a level with an objective has a head");
+            let mut tasks = self.recipe.tasks.iter();
+            let index = tasks.position(|task| task.name == head.task);
+            index.expect("a checked recipe: the head's task exists")
+        };
+        let targets = phase
+            .roles
+            .iter()
+            .enumerate()
+            .map(|(level, role)| match role.objective {
+                Some(_) => &tasks[task_of(level)].shares[..],
+                None => &[],
+            });
+        let lesson = Lesson {
+            rows,
+            first: phase.first,
+            images: images.as_deref(),
+            targets: targets.collect(),
+            rate,
+            parts: train.accumulate,
+            checkpointing: train.checkpointing,
+        };
+        let (top, of_top) = (phase.top(), &tasks[task_of(phase.top())].classes);
+        self.network.seed_step(self.recipe.seed, self.state.step);
+        let result = self.network.learn(lesson, &mut self.optimizer);
         self.state.step += 1;
         self.rate = rate;
-        if !result.loss.is_finite() {
-            return Err(self.diverged(format!("the loss was {}", result.loss)));
+        self.check_losses(&result)?;
+        for (levels, bytes) in &result.bytes {
+            let most = self.bytes.entry((levels.start, levels.end)).or_default();
+            *most = (*most).max(*bytes);
         }
-        let classes = self.network.output_len();
-        let is_right = |(logits, target): (&[f32], &u32)| highest(logits) == *target as usize;
-        let right = result
-            .logits
-            .chunks_exact(classes)
-            .zip(&targets)
-            .filter(|pair| is_right(*pair))
-            .count();
+        let seen = result.levels[top]
+            .as_ref()
+            .expect("the top has an objective");
+        let (rows, right) = count_right(&seen.logits, of_top);
         let partial = &mut self.state.partial;
-        partial.loss.0 += f64::from(result.loss) * targets.len() as f64;
-        partial.correct += right as u64;
-        partial.rows += targets.len() as u64;
+        partial.loss.0 += f64::from(seen.loss) * rows as f64;
+        partial.correct += right;
+        partial.rows += rows;
         Ok(())
+    }
+
+    fn check_losses(&self, result: &StepResult) -> Result<(), TrainError> {
+        for (level, seen) in self.curriculum.levels.iter().zip(&result.levels) {
+            if let Some(seen) = seen
+                && !seen.loss.is_finite()
+            {
+                let what = format!("the loss of level `{}` was {}", level.name, seen.loss);
+                return Err(self.diverged(what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows as they are in an epoch, by all cores.
+    fn rows(&self, epoch: u64, indices: &[u32]) -> Vec<f32> {
+        let row_len = self.train.row_len();
+        let mut rows = vec![0.0; indices.len() * row_len];
+        let share = indices.len().div_ceil(strata_nn::threads()).max(1);
+        let shares = indices.chunks(share).zip(rows.chunks_mut(share * row_len));
+        strata_nn::parallel_for_each(shares, |(indices, rows)| {
+            self.train.rows(epoch, indices, rows)
+        });
+        rows
+    }
+
+    /// What `task` asks of some training rows, with others mixed into them or not.
+    fn targets(&self, task: &Task, indices: &[u32], mixed: Option<&Mixed>) -> Targets {
+        let images = self.train.images();
+        let of = |rows: &[u32]| -> Vec<Option<u32>> {
+            let origin = origin_of(task, &self.origins);
+            rows.iter()
+                .map(|row| class_of(task, images, *row as usize, origin))
+                .collect()
+        };
+        let classes = of(indices);
+        let (count, smoothing) = (
+            task.classification.classes,
+            self.recipe.train.label_smoothing,
+        );
+        let mut shares = shares(count, &classes, smoothing);
+        if let Some(mixed) = mixed {
+            let partners = of(&mixed.partners);
+            let of_partners = targets::shares(count, &partners, smoothing);
+            targets::mix(&mut shares, &of_partners, &mixed.shares);
+        }
+        Targets { classes, shares }
     }
 
     fn end_epoch(&mut self, epoch: u64) -> Result<Option<Metrics>, TrainError> {
         let weights = self.finite_weights()?;
         let validation = match &self.validation {
-            Some(held) => Some(self.validate(&self.plan(&weights), held)?),
+            Some(held) => {
+                let top = self.top();
+                let plan = self.plan(&self.curriculum.levels[..=top], &weights);
+                Some(self.validate(&plan, held, self.task_of(top))?)
+            }
             None => None,
         };
         self.count_seconds();
@@ -384,8 +626,9 @@ impl<'a> Trainer<'a> {
             epoch,
             step: self.state.step,
             rate: self.rate,
-            loss: partial.loss.0 / partial.rows as f64,
-            accuracy: partial.correct as f64 / partial.rows as f64,
+            level: Some(self.curriculum.levels[self.top()].name.clone()),
+            loss: partial.loss(),
+            accuracy: partial.accuracy(),
             validation: validation.clone().map(Metrics::without_confusion),
             seconds: partial.seconds,
         })?;
@@ -401,33 +644,65 @@ impl<'a> Trainer<'a> {
         let epochs = self
             .state
             .step
-            .div_ceil((self.train.len().div_ceil(self.recipe.train.batch)) as u64);
+            .div_ceil((self.train.images().len().div_ceil(self.recipe.train.batch)) as u64);
         let weights = match self.best.take() {
             Some(best) => best,
             None => self.finite_weights()?,
         };
         let best_epoch = self.state.best.map_or(epochs, |(_, epoch)| epoch);
-        let plan = self.plan(&weights);
+        let weights = self.kept(weights);
+        let top = self.recipe.levels.len() - 1;
+        let mut heads = Vec::new();
+        for (index, level) in self.recipe.levels[..top].iter().enumerate() {
+            if level.head.is_none() {
+                continue;
+            }
+            let plan = self.plan(&self.recipe.levels[..=index], &weights);
+            let task = self.task_of(index);
+            let held = self.validation.as_ref();
+            heads.push(HeadMetrics {
+                level: level.name.clone(),
+                task: task.name.clone(),
+                test: self.evaluate(&plan, &self.test, task),
+                validation: held.map(|held| self.evaluate(&plan, held, task)),
+            });
+        }
+        let plan = self.plan(&self.recipe.levels, &weights);
+        let task = self.recipe.final_task();
         let validation = match &self.validation {
-            Some(held) => Some(self.validate(&plan, held)?),
+            Some(held) => Some(self.validate(&plan, held, task)?),
             None => None,
         };
         let logits = predict(&plan, &self.preparer, &self.test);
-        let test = Metrics::of(&logits, &self.test.labels, plan.output_len());
+        let targets = classes_of(task, &self.test, &self.origins);
+        let test = measure(&logits, &targets);
         if !test.loss.is_finite() {
             return Err(self.diverged(format!("the test loss was {}", test.loss)));
         }
         self.count_seconds();
         let seconds = self.state.seconds;
+        let measured = self.bytes.iter().filter(|(_, bytes)| **bytes > 0);
+        let memory: Vec<LevelMemory> = measured
+            .map(|((start, end), bytes)| LevelMemory {
+                levels: self.recipe.levels[*start..*end]
+                    .iter()
+                    .map(|level| level.name.clone())
+                    .collect(),
+                bytes: *bytes,
+            })
+            .collect();
         self.run.log(EventKind::Finished {
             reason,
             best_epoch,
             test: test.clone(),
+            heads: heads.clone(),
+            memory: memory.clone(),
             seconds,
         })?;
         let mistakes = report::worst_mistakes(
             &logits,
             &self.test,
+            &targets,
             &self.recipe.final_task().classification,
         );
         let data = self.state.data.clone();
@@ -435,6 +710,9 @@ impl<'a> Trainer<'a> {
             weights,
             test,
             validation,
+            heads,
+            given: self.state.given.clone(),
+            memory,
             best_epoch,
             seconds,
             precision: self.state.precision,
@@ -454,6 +732,7 @@ impl<'a> Trainer<'a> {
         let checkpoint = Checkpoint {
             state: self.state.clone(),
             weights,
+            sides: self.network.side_weights(),
             best: self.best.clone(),
             optimizer,
         };
@@ -467,18 +746,51 @@ impl<'a> Trainer<'a> {
         self.state.partial.seconds += seconds;
     }
 
-    fn plan(&self, weights: &[LevelWeights]) -> Plan {
+    /// What answers by the head of the last of `levels`, which are the lowest of the network.
+    fn plan(&self, levels: &[Level], weights: &[LevelWeights]) -> Plan {
         Plan::compile(
             &self.recipe.input_shape(),
-            &self.recipe.levels,
-            weights,
+            levels,
+            &weights[..levels.len()],
             self.state.precision,
         )
     }
 
+    /// The task of a level that has a head while it learns.
+    fn task_of(&self, level: usize) -> &Task {
+        let head = self.curriculum.levels[level].head.as_ref();
+        let head = head.expect("a level with an objective has a head");
+        let task = self.recipe.tasks.iter().find(|task| task.name == head.task);
+        task.expect("a checked recipe: the head's task exists")
+    }
+
+    /// The weights that the model keeps: not those of auxiliary heads.
+    fn kept(&self, weights: Vec<LevelWeights>) -> Vec<LevelWeights> {
+        let levels = self.recipe.levels.iter().zip(weights);
+        let kept = levels.map(|(level, weights)| match level.head {
+            Some(_) => weights,
+            None => weights.without_head(),
+        });
+        kept.collect()
+    }
+
+    /// The newest checkpoint of the run, if there is any.
+    fn newest_checkpoint(&self) -> Result<Option<Checkpoint>, TrainError> {
+        let levels = &self.curriculum.levels;
+        let shapes = level_shapes(&self.recipe.input_shape(), levels).expect("a checked recipe");
+        let levels: Vec<_> = levels.iter().cloned().zip(shapes).collect();
+        let folder = self.run.checkpoint_folder();
+        Checkpoint::newest(&folder, &levels, self.network.sides())
+    }
+
+    /// Metrics of the rows that have a class in `task`.
+    fn evaluate(&self, plan: &Plan, images: &Images, task: &Task) -> Metrics {
+        evaluate(plan, &self.preparer, images, task, &self.origins)
+    }
+
     /// Metrics on the validation rows.
-    fn validate(&self, plan: &Plan, held: &Images) -> Result<Metrics, TrainError> {
-        let metrics = evaluate(plan, &self.preparer, held);
+    fn validate(&self, plan: &Plan, held: &Images, task: &Task) -> Result<Metrics, TrainError> {
+        let metrics = self.evaluate(plan, held, task);
         if !metrics.loss.is_finite() {
             return Err(self.diverged(format!("the validation loss was {}", metrics.loss)));
         }
@@ -488,14 +800,15 @@ impl<'a> Trainer<'a> {
     /// The network's weights. A step can spoil them with a loss, computed before it, that was fine.
     fn finite_weights(&self) -> Result<Vec<LevelWeights>, TrainError> {
         let weights = self.network.weights();
-        if weights.iter().all(LevelWeights::is_finite) {
+        let sides = self.network.side_weights();
+        if weights.iter().chain(&sides).all(LevelWeights::is_finite) {
             return Ok(weights);
         }
         Err(self.diverged("weights are no longer finite numbers".to_owned()))
     }
 
     fn diverged(&self, what: String) -> TrainError {
-        let per_epoch = self.train.len().div_ceil(self.recipe.train.batch) as u64;
+        let per_epoch = self.train.images().len().div_ceil(self.recipe.train.batch) as u64;
         TrainError::Diverged {
             what,
             epoch: self.state.step.div_ceil(per_epoch),

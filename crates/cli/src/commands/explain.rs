@@ -6,7 +6,7 @@ use strata_spec::Preparation;
 use super::{opened::Opened, predict::prepared};
 use crate::{
     args::{BaselineArg, Explain},
-    heat_map,
+    files, heat_map,
     output::Output,
 };
 
@@ -51,7 +51,7 @@ pub(super) fn run(args: Explain, output: Output) -> anyhow::Result<()> {
     let found = explainer.integrated_gradients(&row, &settings)?;
 
     let picture = heat_map::png(image, &row, &found.values)?;
-    heat_map::write(&args.output, &picture)
+    files::write(&args.output, &picture)
         .with_context(|| format!("cannot write {}", args.output.display()))?;
     let label = classification.label(found.target);
     let value = json!({

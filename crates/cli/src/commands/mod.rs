@@ -1,7 +1,13 @@
+mod compare;
 mod data;
+mod exits;
 mod explain;
+mod export;
 mod identity;
+mod import;
+mod inspect;
 mod keys;
+mod level;
 mod models;
 mod opened;
 mod predict;
@@ -21,13 +27,18 @@ pub(crate) fn run(command: Command, output: Output) -> anyhow::Result<()> {
     match command {
         Command::Quickstart(args) => quickstart::run(args, output),
         Command::Train(args) => train::run(args, output),
+        Command::Compare(args) => compare::run(args, output),
         Command::Eval(args) => data::eval(args, output),
         Command::Predict(args) => predict::run(args, output),
         Command::Explain(args) => explain::run(args, output),
         Command::Serve(args) => serve::run(args, output),
         Command::Models(command) => models::run(command, output),
+        Command::Exits(command) => exits::run(command, output),
+        Command::Level(command) => level::run(command, output),
         Command::Keys(command) => keys::run(command, output),
         Command::Identity(command) => identity::run(command, output),
+        Command::Import(args) => import::run(args, output),
+        Command::Export(args) => export::run(args, output),
         Command::Recipe(command) => recipe::run(command, output),
         Command::Data(command) => data::run(command, output),
         Command::Completions { shell } => {

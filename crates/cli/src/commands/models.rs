@@ -7,7 +7,7 @@ use strata_package::{Identity, Pick, Selector, Store, VerifiedVersion};
 use strata_spec::Manifest;
 use strata_train::Run;
 
-use super::opened::access;
+use super::{exits, opened::access};
 use crate::{
     args::{Cli, ModelArgs, Models as Command},
     output::Output,
@@ -190,6 +190,9 @@ fn describe(version: &VerifiedVersion) -> String {
     }
     for (name, value) in &manifest.metrics {
         text.push_str(&format!("metric     {name} = {value:.4}\n"));
+    }
+    if let Some(exits) = &manifest.exits {
+        text.push_str(&exits::describe(exits));
     }
     let lineage = &manifest.lineage;
     text.push_str(&format!(

@@ -1,11 +1,11 @@
-use anyhow::Context;
+use anyhow::{Context, bail};
 use strata_data::Preparer;
-use strata_nn::{LevelWeights, Plan};
+use strata_nn::{LevelWeights, Plan, Way};
 use strata_package::{Access, Store};
-use strata_spec::{Digest, Manifest, Preparation};
+use strata_spec::{Digest, Manifest, Name, Preparation};
 
 use crate::{
-    args::{AccessArgs, ModelArgs},
+    args::{AccessArgs, LeaveArgs, ModelArgs},
     places::store_folder,
 };
 
@@ -13,6 +13,7 @@ use crate::{
 pub(super) struct Opened {
     pub(super) manifest: Manifest,
     pub(super) digest: Digest,
+    pub(super) card: String,
     pub(super) weights: Vec<LevelWeights>,
     pub(super) plan: Plan,
     pub(super) preparer: Preparer,
@@ -33,9 +34,44 @@ impl Opened {
             plan: Plan::compile(&input, &levels, &weights, manifest.precision),
             preparer: Preparer::new(setting),
             digest: package.digest,
+            card: package.card,
             manifest,
             weights,
         })
+    }
+
+    /// The names of the levels that can answer for the final task, lowest first; the last one is the top.
+    pub(super) fn exits(&self) -> Vec<&Name> {
+        let heads = self.plan.exits().iter();
+        heads.map(|head| &self.plan.heads()[*head].name).collect()
+    }
+
+    /// The way of rows through it, as a server would take it.
+    pub(super) fn way(&self, leave: &LeaveArgs) -> anyhow::Result<Way> {
+        let exits = self.exits();
+        let below = &exits[..exits.len() - 1];
+        if let Some(name) = &leave.exit {
+            let Some(exit) = exits.iter().position(|exit| *exit == name) else {
+                let known: Vec<&str> = exits.iter().map(|exit| exit.as_str()).collect();
+                bail!("--exit: expected {}, found `{name}`", known.join(", "));
+            };
+            return Ok(Way::to_exit(&self.plan, exit));
+        }
+        if let Some(confidence) = leave.confidence {
+            if below.is_empty() {
+                let Manifest { name, version, .. } = &self.manifest;
+                bail!("--confidence: {name}@{version} has no exit below its top level");
+            }
+            let thresholds = vec![confidence; below.len()];
+            return Ok(Way::by_confidence(&self.plan, &thresholds));
+        }
+        let calibrated = self.manifest.exits.as_ref();
+        let threshold = |name: &&Name| {
+            let found = calibrated.and_then(|exits| exits.threshold(name));
+            found.map_or(f32::INFINITY, |value| value as f32)
+        };
+        let thresholds: Vec<f32> = below.iter().map(threshold).collect();
+        Ok(Way::by_confidence(&self.plan, &thresholds))
     }
 }
 

@@ -2,8 +2,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
-use serde_json::json;
-use strata_nn::{Scratch, highest, softmax};
+use serde_json::{Value, json};
+use strata_nn::{Answers, Scratch, highest, softmax};
+use strata_spec::Task;
 
 use super::opened::Opened;
 use crate::{
@@ -25,27 +26,64 @@ enum Rows {
 
 pub(super) fn run(args: Predict, output: Output) -> anyhow::Result<()> {
     let opened = Opened::open(args.model)?;
-    let mut scratch = Scratch::default();
+    let exits = opened.exits();
+    let others = other_tasks(&opened);
+    let way = others
+        .iter()
+        .fold(opened.way(&args.leave)?, |way, (_, head)| way.and(*head));
+    let (mut answers, mut scratch) = (Answers::default(), Scratch::default());
     let (mut values, mut lines) = (Vec::new(), Vec::new());
-    let classification = &opened.manifest.final_task().classification;
     for input in &args.inputs {
         for (name, row) in rows(input, &opened)? {
-            let mut probabilities = vec![0.0; opened.plan.output_len()];
-            opened.plan.run(&row, &mut probabilities, &mut scratch);
-            softmax(&mut probabilities);
-            let class = highest(&probabilities);
-            let label = classification.label(class);
-            lines.push(format!(
-                "{name}: {label} ({:.1} %)",
-                100.0 * probabilities[class]
-            ));
-            values.push(json!({ "input": name, "class": class, "label": label, "probabilities": probabilities }));
+            opened
+                .plan
+                .run_ways(&row, &[(1, &way)], &mut answers, &mut scratch);
+            let (mut value, mut line) = answer(opened.manifest.final_task(), &answers.logits);
+            value["input"] = json!(name);
+            if exits.len() > 1 {
+                let exit = answers.exits[0].map(|exit| exits[exit]);
+                value["exit"] = json!(exit);
+                line.push_str(&exit.map_or(String::new(), |exit| format!(", at {exit}")));
+            }
+            for (task, head) in &others {
+                let (other, text) = answer(task, &answers.heads[*head]);
+                value["tasks"][task.name.as_str()] = other;
+                line.push_str(&format!(", {}: {text}", task.name));
+            }
+            lines.push(format!("{name}: {line}"));
+            values.push(value);
         }
     }
     let manifest = &opened.manifest;
     let value = json!({ "model": manifest.name, "version": manifest.version, "digest": opened.digest,
                         "predictions": values });
     output.result(&value, || lines.join("\n"))
+}
+
+/// The tasks besides the final one that a head predicts, each with its highest head.
+fn other_tasks(opened: &Opened) -> Vec<(&Task, usize)> {
+    let last = opened.manifest.final_task();
+    let others = opened
+        .manifest
+        .tasks
+        .iter()
+        .filter(|task| task.name != last.name);
+    let with_head = others.filter_map(|task| {
+        let mut heads = opened.plan.heads().iter();
+        Some((task, heads.rposition(|head| head.task == task.name)?))
+    });
+    with_head.collect()
+}
+
+/// What the logits of one row say, as JSON and for people.
+fn answer(task: &Task, logits: &[f32]) -> (Value, String) {
+    let mut probabilities = logits.to_vec();
+    softmax(&mut probabilities);
+    let class = highest(&probabilities);
+    let label = task.classification.label(class);
+    let text = format!("{label} ({:.1} %)", 100.0 * probabilities[class]);
+    let value = json!({ "class": class, "label": label, "probabilities": probabilities });
+    (value, text)
 }
 
 /// The rows of one input, each with a name.

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::ToSpan;
 use serde_json::{Value, json};
-use strata_data::{Dataset, Images, Places, load, load_offline};
+use strata_data::{Dataset, Images, Places, Preparer, load, load_offline};
 use strata_package::{Identity, Sealing, Selector, Store};
 use strata_serve::{Action, KeyModels, KeyStore, NewKey, ServeOptions, Server};
 use strata_spec::{Preparation, Recipe};
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     Stopped,
     args::Quickstart,
-    heat_map,
+    files, heat_map,
     output::Output,
     packaging,
     places::{data_folder, new_run_folder},
@@ -182,11 +182,13 @@ fn recipe_and_data() -> anyhow::Result<(Recipe, Dataset)> {
     let here = std::path::Path::new(".");
     let recipe = Recipe::parse(RECIPE, RECIPE_NAME, &[])?;
     let classes = recipe.tasks[0].classification.classes;
-    if let Some(data) = load_offline(&recipe.data, here, classes, &places)? {
+    let Preparation::Image(image) = &recipe.preparation;
+    let preparer = Preparer::new(image);
+    if let Some(data) = load_offline(&recipe.data, &preparer, here, classes, &places)? {
         return Ok((recipe, data));
     }
     let recipe = Recipe::parse(RECIPE, RECIPE_NAME, &["data.source=digits".to_owned()])?;
-    let data = load(&recipe.data, here, classes, &places, &mut |_| ())?;
+    let data = load(&recipe.data, &preparer, here, classes, &places, &mut |_| ())?;
     Ok((recipe, data))
 }
 
@@ -245,8 +247,8 @@ fn self_test(
 ) -> anyhow::Result<Asked> {
     let input = json!({ "name": "image", "shape": [1], "datatype": "BYTES", "data": [STANDARD.encode(&digit.png)] });
     let question = json!({ "inputs": [input] });
-    heat_map::write(&root.join("digit.png"), &digit.png)?;
-    heat_map::write(
+    files::write(&root.join("digit.png"), &digit.png)?;
+    files::write(
         &root.join("request.json"),
         serde_json::to_string_pretty(&question)?.as_bytes(),
     )?;
@@ -300,7 +302,7 @@ fn self_test(
         values.len(),
         row.len()
     );
-    heat_map::write(
+    files::write(
         &root.join("explanation.png"),
         &heat_map::png(image, &row, &values)?,
     )?;

@@ -1,7 +1,7 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
+        OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -9,10 +9,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use strata_data::{Dataset, Places, load};
+use strata_data::{Dataset, Places, Preparer, load};
 use strata_package::{Identity, Store};
-use strata_spec::Recipe;
-use strata_train::{Outcome, Run, TrainError, Trained, check_available, train};
+use strata_spec::{Preparation, Recipe};
+use strata_train::{Outcome, Run, TrainError, Trained, check_available, origin_of, train};
 
 use crate::{
     Stopped,
@@ -50,7 +50,7 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
             (run, data)
         }
         (None, Some(file)) => {
-            let recipe = read_recipe(file, &args.set)?;
+            let mut recipe = read_recipe(file, &args.set)?;
             check_available(&recipe)?;
             let folder = args
                 .run
@@ -64,6 +64,7 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
             let base = parent.unwrap_or(Path::new("."));
             // The folder is made for a training that can begin: one with data.
             let data = load_data(&recipe, base, output)?;
+            name_classes(&mut recipe, &data);
             (Run::create(&folder, recipe, base)?, data)
         }
         (None, None) => bail!("expected a recipe, or --resume RUN"),
@@ -128,14 +129,50 @@ pub(super) fn read_recipe(file: &Path, overrides: &[String]) -> anyhow::Result<R
 /// The data of a recipe, downloaded if need be.
 pub(super) fn load_data(recipe: &Recipe, base: &Path, output: Output) -> anyhow::Result<Dataset> {
     let mut bar = DownloadBar::new(output);
-    let classes = recipe.final_task().classification.classes;
+    let classes = recipe.data_classes();
+    let Preparation::Image(image) = &recipe.preparation;
     Ok(load(
         &recipe.data,
+        &Preparer::new(image),
         base,
         classes,
         &Places::from_env(),
         &mut |progress| bar.show(progress),
     )?)
+}
+
+/// Whether Ctrl-C was pressed, or SIGTERM came, since this was first called.
+fn stop_flag() -> anyhow::Result<&'static AtomicBool> {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    static LISTENS: OnceLock<Result<(), ctrlc::Error>> = OnceLock::new();
+    let listens = LISTENS.get_or_init(|| {
+        ctrlc::set_handler(|| {
+            // Asked twice: whoever asks does not want to wait for a checkpoint.
+            if ASKED.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+        })
+    });
+    match listens {
+        Ok(()) => Ok(&ASKED),
+        Err(error) => bail!("cannot listen for Ctrl-C: {error}"),
+    }
+}
+
+/// Names the classes of tasks without labels as their data does, where it does.
+fn name_classes(recipe: &mut Recipe, data: &Dataset) {
+    for task in &mut recipe.tasks {
+        let origin = origin_of(task, &data.origins);
+        let known = data
+            .origins
+            .get(origin)
+            .map_or(&[][..], |origin| &origin.labels);
+        let classification = &mut task.classification;
+        let are_the_datas = classification.groups.is_empty() && classification.labels.is_empty();
+        if are_the_datas && classification.classes == known.len() {
+            known.clone_into(&mut classification.labels);
+        }
+    }
 }
 
 /// Trains with a progress bar until the end, or until Ctrl-C or SIGTERM; then there is no result, but a checkpoint.
@@ -144,15 +181,7 @@ pub(super) fn learn(
     data: Dataset,
     output: Output,
 ) -> anyhow::Result<Option<Trained>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        // Asked twice: whoever asks does not want to wait for a checkpoint.
-        if asked.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-    })
-    .context("cannot listen for Ctrl-C")?;
+    let stop = stop_flag()?;
     output.note(&format!("learning from {}", data.source));
     let mut bar = TrainingBar::new(output);
     let outcome = train(

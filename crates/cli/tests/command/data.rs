@@ -6,7 +6,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
 
 use crate::{
-    images::idx,
+    images::{idx, png_of},
     place::{Place, Ran},
 };
 
@@ -206,4 +206,89 @@ fn a_model_is_measured_only_on_data_that_fits() {
         "{again}"
     );
     assert_ne!(again["metrics"], json!({}));
+}
+
+/// A folder of images, one folder a class, and a recipe for them without labels.
+fn with_photos() -> Place {
+    let place = Place::with_identity();
+    for (class, name) in ["a-left", "b-middle", "c-right"].into_iter().enumerate() {
+        fs::create_dir_all(place.path("photos").join(name)).unwrap();
+        for row in 0..40 {
+            let file = format!("photos/{name}/{row}.png");
+            place.write(&file, png_of(class, row));
+        }
+    }
+    let recipe = fs::read_to_string(place.path("recipe.toml")).unwrap();
+    let recipe = recipe
+        .replace(
+            "\"./data\"",
+            "\"./photos\"\naugmentation = [{ crop = { padding = 1 } }]",
+        )
+        .replace(", labels = [\"left\", \"middle\", \"right\"]", "");
+    place.write("photos.toml", recipe);
+    place
+}
+
+#[test]
+fn a_folder_of_images_is_learned_and_its_folders_name_the_classes() {
+    let place = with_photos();
+    place.write("photos/a-left/cut.png", &png_of(0, 1)[..50]);
+    let trained = place.answer(&["train", "photos.toml"]);
+    assert!(
+        trained["metrics"]["test.accuracy"].as_f64().unwrap() > 0.8,
+        "{trained}"
+    );
+    let source = trained["data"].as_str().unwrap();
+    assert!(source.contains("1 of 121 files left out"), "{source}");
+    place.write("image.png", png_of(2, 50));
+    let answer = place.answer(&["predict", "tiny", "image.png"]);
+    assert!(answer.to_string().contains("c-right"), "{answer}");
+
+    for number in 0..7 {
+        place.write(&format!("photos/b-middle/cut{number}.png"), b"none");
+    }
+    place.check_fails(
+        &["train", "photos.toml"],
+        &["8 of 128 image files cannot be read", "more than one in 20"],
+    );
+    fs::create_dir(place.path("photos/d")).unwrap();
+    place.check_fails(&["train", "photos.toml"], &["photos/d: no image files"]);
+}
+
+#[test]
+fn inspection_names_repeated_and_unreadable_images() {
+    let place = with_photos();
+    place.write("photos/c-right/again.png", png_of(0, 3));
+    place.write("photos/c-right/cut.png", &png_of(0, 1)[..50]);
+    let of_folder = place.answer(&["data", "inspect", "./photos"]);
+    assert_eq!(of_folder["train"]["class_counts"], json!([40, 40, 41]));
+    assert_eq!(
+        of_folder["labels"],
+        json!(["a-left", "b-middle", "c-right"])
+    );
+    let duplicates = &of_folder["duplicates"];
+    assert_eq!(duplicates["within"], json!({ "train": 1 }));
+    assert_eq!(
+        duplicates["examples"],
+        json!([["a-left/3.png", "c-right/again.png"]])
+    );
+    assert_eq!(duplicates["with_other_labels"], 1);
+    assert!(
+        of_folder["unreadable"][0]["file"]
+            .as_str()
+            .unwrap()
+            .ends_with("c-right/cut.png")
+    );
+
+    let of_recipe = place.answer(&["data", "inspect", "photos.toml"]);
+    assert_eq!(of_recipe["sources"][0]["duplicates"], *duplicates);
+    let text = place.run(&["data", "inspect", "photos.toml"]).success().out;
+    for words in [
+        "a-left",
+        "41 train",
+        "c-right/again.png is a-left/3.png",
+        "cut.png: broken image",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
 }

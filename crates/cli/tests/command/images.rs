@@ -30,8 +30,13 @@ pub(crate) fn image(class: usize, row: usize, salt: usize) -> Vec<u8> {
 
 /// The same as a PNG file.
 pub(crate) fn png(class: usize) -> Vec<u8> {
+    png_of(class, 7)
+}
+
+/// One of the images of a class as a PNG file.
+pub(crate) fn png_of(class: usize, row: usize) -> Vec<u8> {
     let mut file = std::io::Cursor::new(Vec::new());
-    let pixels = image(class, 7, 3);
+    let pixels = image(class, row, 3);
     let side = SIDE as u32;
     let (color, format) = (image::ExtendedColorType::L8, image::ImageFormat::Png);
     image::write_buffer_with_format(&mut file, &pixels, side, side, color, format).unwrap();

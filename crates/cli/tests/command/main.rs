@@ -4,9 +4,11 @@
 
 mod data;
 mod disk;
+mod exits;
 mod images;
 mod journey;
 mod keys;
+mod levels;
 mod packages;
 mod place;
 mod questions;
@@ -17,4 +19,6 @@ mod runs;
 mod secrets;
 mod server;
 mod serving;
+mod swap;
 mod usage;
+mod weights;

@@ -10,8 +10,8 @@ use super::{
     tape::{Tracked, record},
 };
 use crate::{
-    Pool2d, Window, adaptive_average_pool_backward, average_pool_backward, max_pool_backward,
-    max_pool_eval,
+    Pool2d, Subsample2d, Window, adaptive_average_pool_backward, average_pool_backward,
+    max_pool_backward, max_pool_eval, subsample_backward,
 };
 
 /// The highest number in each window of maps.
@@ -37,6 +37,15 @@ pub fn adaptive_average_pool(x: Tensor<4>, [height, width]: [usize; 2]) -> Tenso
     Tensor::from_dispatch(y)
 }
 
+/// Every so many places of maps, with channels of zeros around their own; `channels` come out.
+///
+/// # Panics
+/// The maps have more channels, or ones that differ by an odd number.
+pub fn subsample(x: Tensor<4>, stride: [usize; 2], channels: usize) -> Tensor<4> {
+    let y = Dispatch::subsampled(x.into_dispatch(), stride, channels);
+    Tensor::from_dispatch(y)
+}
+
 #[backend_extension(Flex, Autodiff)]
 trait PoolOps: Backend {
     fn max_pool(x: FloatTensor<Self>, window: Window) -> FloatTensor<Self>;
@@ -49,6 +58,8 @@ trait PoolOps: Backend {
         height: usize,
         width: usize,
     ) -> FloatTensor<Self>;
+
+    fn subsampled(x: FloatTensor<Self>, stride: [usize; 2], channels: usize) -> FloatTensor<Self>;
 }
 
 impl PoolOps for Flex {
@@ -80,6 +91,17 @@ impl PoolOps for Flex {
             let mut y = room::<T>(height * width * images * channels);
             crate::adaptive_average_pool(images, channels, input, output, values::<T>(&x), &mut y);
             tensor(y, &[height, width, images, channels])
+        })
+    }
+
+    fn subsampled(x: FlexTensor, stride: [usize; 2], channels: usize) -> FlexTensor {
+        let x = contiguous(x);
+        let sizes = sizes_of_subsampling(&x, stride, channels);
+        with_element!(x, T => {
+            let mut y = room::<T>(sizes.output_len());
+            crate::subsample(&sizes, values::<T>(&x), &mut y);
+            let [height, width] = sizes.output();
+            tensor(y, &[height, width, sizes.images, channels])
         })
     }
 }
@@ -150,6 +172,37 @@ impl<C: CheckpointStrategy> PoolOps for Autodiff<Flex, C> {
                 }))]
             },
         )
+    }
+
+    fn subsampled(x: Tracked<C>, stride: [usize; 2], channels: usize) -> Tracked<C> {
+        let (x, node) = x.into_parts();
+        let kept = (sizes_of_subsampling(&x, stride, channels), format(&x));
+        let y = Flex::subsampled(x, stride, channels);
+        record::<C, _, 1>(
+            [node],
+            y,
+            || kept,
+            |(sizes, format), dy, _| {
+                let dy = in_format(format, dy);
+                let [height, width] = sizes.input;
+                [Some(with_element!(dy, T => {
+                    let mut dx = room::<T>(sizes.input_len());
+                    subsample_backward(&sizes, values::<T>(&dy), &mut dx);
+                    tensor(dx, &[height, width, sizes.images, sizes.in_channels])
+                }))]
+            },
+        )
+    }
+}
+
+fn sizes_of_subsampling(x: &FlexTensor, stride: [usize; 2], channels: usize) -> Subsample2d {
+    let [height, width, images, in_channels] = shape(x);
+    Subsample2d {
+        images,
+        in_channels,
+        out_channels: channels,
+        input: [height, width],
+        stride,
     }
 }
 

@@ -131,7 +131,7 @@ prop_compose! {
             2 => (ci * 9, 1, 1),
             _ => (groups, ci, co),
         };
-        let window = Window { kernel, stride, padding, dilation };
+        let window = Window { kernel, stride, padding, dilation, ceil: false };
         Conv2d { images, input, in_channels: groups * ci, out_channels: groups * co, groups, window }
     }
 }

@@ -5,6 +5,7 @@
 
 mod average;
 mod max;
+mod subsample;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ pub use average::{
     adaptive_average_pool, adaptive_average_pool_backward, average_pool, average_pool_backward,
 };
 pub use max::{max_pool, max_pool_backward, max_pool_eval};
+pub use subsample::{Subsample2d, subsample, subsample_backward};
 
 use crate::{
     Window, pool,

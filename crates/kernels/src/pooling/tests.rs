@@ -154,12 +154,14 @@ fn check_adaptive<T: Element>(
 
 fn window() -> impl Strategy<Value = Window> {
     let pair = |range: std::ops::Range<usize>| [range.clone(), range];
-    (pair(1..4), pair(1..4), pair(0..3), pair(1..3)).prop_map(
-        |(kernel, stride, padding, dilation)| Window {
+    let ceil = proptest::bool::ANY;
+    (pair(1..4), pair(1..4), pair(0..3), pair(1..3), ceil).prop_map(
+        |(kernel, stride, padding, dilation, ceil)| Window {
             kernel,
             stride,
             padding,
             dilation,
+            ceil,
         },
     )
 }

@@ -1,51 +1,76 @@
 //! From levels and weights to steps.
 
 use strata_kernels::{Conv2d, DenseWeights, Element, PackedConv2d};
-use strata_spec::{BatchNorm, Conv, Layer, Level, Residual, level_shapes};
+use strata_spec::{
+    BatchNorm, Conv, Layer, Level, Residual, level_shapes,
+    paths::{BODY, HEAD, branch_place, path_of, residual_places},
+};
 
 use super::{
     fold::{Line, conv_weights, dense_weights},
-    steps::{self, MapShape, Pooling, Program, Simple, Slot, Source, Step},
+    steps::{
+        self, HeadSteps, LevelOutput, LevelSteps, MapShape, Pooling, Program, Simple, Slot, Source,
+        Step,
+    },
 };
-use crate::{
-    LevelWeights,
-    layers::window_of,
-    weights::{BODY, HEAD, branch_place, output_shape, path_of, residual_places},
-};
+use crate::{LevelWeights, layers::window_of, weights::output_shape};
 
-/// The steps from the input to the top level's head.
+/// The steps of every level, from the lowest to the top one.
 pub(super) fn compile<T: Element>(
     input: &[usize],
     levels: &[Level],
     weights: &[LevelWeights],
 ) -> Program<T> {
     let shapes = level_shapes(input, levels).expect("checked levels");
-    let mut steps = Vec::new();
     let (mut rows, mut maps) = (Buffers::default(), Buffers::default());
     let mut x = Value::Rows(Source::Input(input.iter().product()));
+    let mut compiled = Vec::with_capacity(levels.len());
     for (index, (level, weights)) in levels.iter().zip(weights).enumerate() {
+        let (mut body, mut head_steps) = (Vec::new(), Vec::new());
         let mut compiler = Compiler {
             weights,
-            steps: &mut steps,
+            steps: &mut body,
             rows: &mut rows,
             maps: &mut maps,
         };
         let shapes = &shapes[index];
         x = compiler.layers(&level.layers, BODY, &shapes.input, x, After::default());
-        if index + 1 == levels.len() {
-            let head = level.head.as_ref();
-            let head = head.expect("checked levels: the last one has a head");
-            x = compiler.layers(&head.layers, HEAD, &shapes.output, x, After::default());
+        let is_top = index + 1 == levels.len();
+        if level.head.is_some() && !is_top {
+            // Rows may leave here; the caller's own stay where they are.
+            if let Value::Rows(source) = x {
+                x = Value::Rows(Source::Buffer(compiler.loaded(source)));
+            }
+            compiler.hold(x);
         }
+        let head = level.head.as_ref().map(|head| {
+            compiler.steps = &mut head_steps;
+            let logits = compiler.layers(&head.layers, HEAD, &shapes.output, x, After::default());
+            let Value::Rows(output) = logits else {
+                unreachable!("checked levels: a head gives rows of one dimension");
+            };
+            compiler.release(logits);
+            output
+        });
+        compiled.push(LevelSteps {
+            body,
+            output: match x {
+                Value::Rows(source) => LevelOutput::Rows(source),
+                Value::Maps(slot) => LevelOutput::Maps {
+                    slot,
+                    channels: shapes.output[0],
+                },
+            },
+            head: head.map(|output| HeadSteps {
+                steps: head_steps,
+                output,
+            }),
+        });
     }
-    let Value::Rows(output) = x else {
-        unreachable!("checked levels: a head gives rows of one dimension");
-    };
     Program {
-        steps,
+        levels: compiled,
         rows: rows.lens,
         maps: maps.lens,
-        output,
     }
 }
 
@@ -112,7 +137,10 @@ impl<T: Element> Compiler<'_, T> {
     ) -> Value {
         let mut after = Some(after);
         let mut shape = input.to_vec();
-        let mut layers = layers.iter().enumerate().peekable();
+        // What is left out while learning is left in here.
+        let layers = layers.iter().enumerate();
+        let layers = layers.filter(|(_, layer)| !matches!(layer, Layer::Dropout(_)));
+        let mut layers = layers.peekable();
         while let Some((position, layer)) = layers.next() {
             let input = shape;
             shape = output_shape(layer, &input);
@@ -213,6 +241,15 @@ impl<T: Element> Compiler<'_, T> {
                 let y = self.pool(layer, pooling, input, x);
                 self.finish(y, after)
             }
+            Layer::Subsample(subsample) => {
+                let pooling = Pooling::Subsample {
+                    stride: subsample.stride.0,
+                    channels: subsample.channels,
+                };
+                let y = self.pool(layer, pooling, input, x);
+                self.finish(y, after)
+            }
+            Layer::Dropout(_) => unreachable!("dropouts have no step"),
             Layer::GlobalAveragePool => {
                 let pooled = self.pool(layer, Pooling::Adaptive([1, 1]), input, x);
                 let y = self.rows_of(pooled, &[input[0], 1, 1]);

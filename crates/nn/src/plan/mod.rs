@@ -2,21 +2,32 @@
 
 mod compile;
 mod fold;
+mod measure;
+mod pass;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod way;
+#[cfg(test)]
+mod way_tests;
 
-use strata_kernels::{Format, bf16};
-use strata_spec::{Level, Precision};
+pub use measure::LevelTime;
+pub use pass::Answers;
+pub use way::{Way, confidence};
+
+use strata_kernels::{Element, Format, bf16};
+use strata_spec::{Level, Name, Precision};
 
 use crate::{LevelWeights, precision::format_of_maps};
 use compile::compile;
-use steps::Program;
+use pass::Walkers;
+use steps::{HeadSteps, LevelSteps, Program};
 
 /// A network compiled for answering: packed weights with the normalizations in them, fused sums and activations, buffers
 /// of known size.
 ///
-/// A row's answer is the same bits in any batch, at any position.
+/// [`run`](Plan::run) goes to the top; [`run_ways`](Plan::run_ways) answers from several heads in one pass, and rows may
+/// leave at an exit below the top. A row's answer is the same bits in any batch, at any position, whoever left before.
 #[derive(Debug)]
 pub struct Plan {
     program: AnyProgram,
@@ -24,6 +35,21 @@ pub struct Plan {
     output: usize,
     /// Rows that are computed together at most.
     block: usize,
+    heads: Vec<PlanHead>,
+    exits: Vec<usize>,
+}
+
+/// A head of a [`Plan`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanHead {
+    /// Its level, from 0, lowest first.
+    pub level: usize,
+    /// The name of its level.
+    pub name: Name,
+    /// Its task.
+    pub task: Name,
+    /// Logits of one row.
+    pub outputs: usize,
 }
 
 /// What a [`Plan`] needs to run; one for each thread that runs it, reused from call to call.
@@ -33,6 +59,7 @@ pub struct Scratch {
     rows: Vec<Vec<f32>>,
     maps: Vec<Vec<f32>>,
     half_maps: Vec<Vec<bf16>>,
+    walkers: Walkers,
 }
 
 /// By the format of maps.
@@ -43,7 +70,7 @@ enum AnyProgram {
 }
 
 impl Plan {
-    /// Compiles the path from the input to the top level's head.
+    /// Compiles every level with its head.
     ///
     /// `input` is the shape of one row; `weights` are those of `levels`, in the same order; in `bf16` maps and the weights
     /// that meet them are of that format.
@@ -61,15 +88,21 @@ impl Plan {
             Format::F32 => AnyProgram::F32(compile(input, levels, weights)),
             Format::Bf16 => AnyProgram::Bf16(compile(input, levels, weights)),
         };
-        let (output, bytes) = match &program {
-            AnyProgram::F32(program) => (program.output_len(), program.bytes_of_a_row()),
-            AnyProgram::Bf16(program) => (program.output_len(), program.bytes_of_a_row()),
+        let (heads, bytes) = match &program {
+            AnyProgram::F32(program) => (heads(program, levels), program.bytes_of_a_row()),
+            AnyProgram::Bf16(program) => (heads(program, levels), program.bytes_of_a_row()),
         };
+        let top = heads
+            .last()
+            .expect("checked levels: the last one has a head");
+        let is_exit = |head: &usize| heads[*head].task == top.task;
         Self {
             program,
             input: input.iter().product(),
-            output,
+            output: top.outputs,
             block: (SCRATCH / bytes.max(1)).clamp(1, MOST_ROWS),
+            exits: (0..heads.len()).filter(is_exit).collect(),
+            heads,
         }
     }
 
@@ -78,12 +111,23 @@ impl Plan {
         self.input
     }
 
-    /// Logits of one row.
+    /// Logits of one row at the top, and so at every exit.
     pub fn output_len(&self) -> usize {
         self.output
     }
 
-    /// Computes the logits of `input.len() / input_len` rows into `logits`.
+    /// Its heads, from the lowest to the top one.
+    pub fn heads(&self) -> &[PlanHead] {
+        &self.heads
+    }
+
+    /// The heads that can answer for the final task, as places in [`heads`](Self::heads), lowest first; the last one is the
+    /// top.
+    pub fn exits(&self) -> &[usize] {
+        &self.exits
+    }
+
+    /// Computes the logits of `input.len() / input_len` rows at the top into `logits`.
     ///
     /// # Panics
     /// The lengths of `input` and `logits` are not those of the same number of rows.
@@ -95,9 +139,7 @@ impl Plan {
             rows * self.output,
             "room for the logits of every row"
         );
-        // Blocks of nearly equal size: a last one of a few rows would take nearly as long as a whole one.
-        let blocks = rows.div_ceil(self.block).max(1);
-        let block = rows.div_ceil(blocks).max(1);
+        let block = self.block_of(rows);
         for (input, logits) in input
             .chunks(block * self.input)
             .zip(logits.chunks_mut(block * self.output))
@@ -107,13 +149,54 @@ impl Plan {
                 rows: of_rows,
                 maps,
                 half_maps,
+                ..
             } = scratch;
             match &self.program {
-                AnyProgram::F32(program) => program.run(rows, input, of_rows, maps, logits),
-                AnyProgram::Bf16(program) => program.run(rows, input, of_rows, half_maps, logits),
+                AnyProgram::F32(program) => run_to_top(program, rows, input, of_rows, maps, logits),
+                AnyProgram::Bf16(program) => {
+                    run_to_top(program, rows, input, of_rows, half_maps, logits);
+                }
             }
         }
     }
+
+    /// Rows that are computed together where there are so many: blocks are of nearly equal size, since a last one of a few
+    /// rows would take nearly as long as a whole one.
+    fn block_of(&self, rows: usize) -> usize {
+        let blocks = rows.div_ceil(self.block).max(1);
+        rows.div_ceil(blocks).max(1)
+    }
+}
+
+/// The heads below the top are not computed.
+fn run_to_top<T: Element>(
+    program: &Program<T>,
+    count: usize,
+    input: &[f32],
+    rows: &mut Vec<Vec<f32>>,
+    maps: &mut Vec<Vec<T>>,
+    logits: &mut [f32],
+) {
+    program.make_room(count, rows, maps);
+    for level in &program.levels {
+        level.run_body(count, input, rows, maps);
+    }
+    let top = program.levels.last().and_then(|level| level.head.as_ref());
+    let top = top.expect("checked levels: the last one has a head");
+    top.run(count, input, rows, maps, logits);
+}
+
+fn heads<T: Element>(program: &Program<T>, levels: &[Level]) -> Vec<PlanHead> {
+    let both = program.levels.iter().zip(levels).enumerate();
+    let head = |(index, (steps, level)): (usize, (&LevelSteps<T>, &Level))| {
+        Some(PlanHead {
+            level: index,
+            name: level.name.clone(),
+            task: level.head.as_ref()?.task.clone(),
+            outputs: steps.head.as_ref().map(HeadSteps::output_len)?,
+        })
+    };
+    both.filter_map(head).collect()
 }
 
 /// Rows of a block: enough to keep the weights busy, few enough for the activations to stay in the cache ...

@@ -1,19 +1,39 @@
 //! What a plan does, step by step.
 
 use strata_kernels::{
-    BatchNormSettings, DenseWeights, Element, PackedConv2d, Pool2d, Window, adaptive_average_pool,
-    add_relu, average_pool, batch_norm_eval, concat, layer_norm, maps_to_rows, max_pool_eval, relu,
-    rows_to_maps,
+    BatchNormSettings, DenseWeights, Element, PackedConv2d, Pool2d, Subsample2d, Window,
+    adaptive_average_pool, add_relu, average_pool, batch_norm_eval, concat, layer_norm,
+    maps_to_rows, max_pool_eval, relu, rows_to_maps, subsample,
 };
 
-/// Steps and the buffers between them, for maps of `T`. Rows are `f32`.
+/// Steps, level by level, and the buffers between them, for maps of `T`. Rows are `f32`.
 #[derive(Debug)]
 pub(super) struct Program<T> {
-    pub(super) steps: Vec<Step<T>>,
+    pub(super) levels: Vec<LevelSteps<T>>,
     /// The most numbers of one row that each buffer of rows holds.
     pub(super) rows: Vec<usize>,
     /// The same for the buffers of maps.
     pub(super) maps: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub(super) struct LevelSteps<T> {
+    pub(super) body: Vec<Step<T>>,
+    /// What the level above takes; the only value that is in use between two levels.
+    pub(super) output: LevelOutput,
+    pub(super) head: Option<HeadSteps<T>>,
+}
+
+/// Where a body's output lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LevelOutput {
+    Rows(Source),
+    Maps { slot: Slot, channels: usize },
+}
+
+#[derive(Debug)]
+pub(super) struct HeadSteps<T> {
+    pub(super) steps: Vec<Step<T>>,
     /// Where the logits are in the end.
     pub(super) output: Source,
 }
@@ -89,8 +109,16 @@ pub(super) enum Step<T> {
 #[derive(Debug)]
 pub(super) enum Pooling {
     Max(Window),
-    Average { window: Window, count_padding: bool },
+    Average {
+        window: Window,
+        count_padding: bool,
+    },
     Adaptive([usize; 2]),
+    /// No means: places that are taken, with channels of zeros around theirs.
+    Subsample {
+        stride: [usize; 2],
+        channels: usize,
+    },
 }
 
 /// What is done to rows and to maps alike.
@@ -131,6 +159,54 @@ pub(super) struct BatchNorm {
 }
 
 impl<T: Element> Program<T> {
+    /// Bytes that the buffers take for each row.
+    pub(super) fn bytes_of_a_row(&self) -> usize {
+        let (rows, maps) = (self.rows.iter(), self.maps.iter());
+        rows.sum::<usize>() * size_of::<f32>() + maps.sum::<usize>() * size_of::<T>()
+    }
+
+    /// Makes the buffers long enough for `count` rows.
+    pub(super) fn make_room(&self, count: usize, rows: &mut Vec<Vec<f32>>, maps: &mut Vec<Vec<T>>) {
+        make_room(rows, &self.rows, count);
+        make_room(maps, &self.maps, count);
+    }
+}
+
+impl<T: Element> LevelSteps<T> {
+    pub(super) fn run_body(
+        &self,
+        count: usize,
+        input: &[f32],
+        rows: &mut [Vec<f32>],
+        maps: &mut [Vec<T>],
+    ) {
+        for step in &self.body {
+            step.run(count, input, rows, maps);
+        }
+    }
+
+    /// Leaves of the body's output only the rows at the places `kept`, ascending, out of `count`.
+    pub(super) fn keep(
+        &self,
+        kept: &[u32],
+        count: usize,
+        rows: &mut [Vec<f32>],
+        maps: &mut [Vec<T>],
+    ) {
+        match self.output {
+            LevelOutput::Rows(Source::Buffer(slot)) => {
+                compact(&mut rows[slot.index], slot.len, 1, kept, count);
+            }
+            LevelOutput::Rows(Source::Input(_)) => unreachable!("loaded where rows may leave"),
+            LevelOutput::Maps { slot, channels } => {
+                let places = slot.len / channels;
+                compact(&mut maps[slot.index], channels, places, kept, count);
+            }
+        }
+    }
+}
+
+impl<T: Element> HeadSteps<T> {
     /// Logits of one row.
     pub(super) fn output_len(&self) -> usize {
         match self.output {
@@ -139,28 +215,30 @@ impl<T: Element> Program<T> {
         }
     }
 
-    /// Bytes that the buffers take for each row.
-    pub(super) fn bytes_of_a_row(&self) -> usize {
-        let (rows, maps) = (self.rows.iter(), self.maps.iter());
-        rows.sum::<usize>() * size_of::<f32>() + maps.sum::<usize>() * size_of::<T>()
-    }
-
     pub(super) fn run(
         &self,
         count: usize,
         input: &[f32],
-        rows: &mut Vec<Vec<f32>>,
-        maps: &mut Vec<Vec<T>>,
+        rows: &mut [Vec<f32>],
+        maps: &mut [Vec<T>],
         logits: &mut [f32],
     ) {
-        make_room(rows, &self.rows, count);
-        make_room(maps, &self.maps, count);
         for step in &self.steps {
             step.run(count, input, rows, maps);
         }
-        match self.output {
-            Source::Input(_) => logits.copy_from_slice(input),
-            Source::Buffer(slot) => logits.copy_from_slice(part(rows, slot, count)),
+        logits.copy_from_slice(source(self.output, input, rows, count));
+    }
+}
+
+/// Moves the kept ones of the `count` elements of each of `places` together: `[places, count, len]` becomes
+/// `[places, kept, len]`. Nothing moves up, so nothing is overwritten that is still to be moved.
+fn compact<E: Copy>(buffer: &mut [E], len: usize, places: usize, kept: &[u32], count: usize) {
+    let mut to = 0;
+    for place in 0..places {
+        for index in kept {
+            let from = (place * count + *index as usize) * len;
+            buffer.copy_within(from..from + len, to);
+            to += len;
         }
     }
 }
@@ -281,6 +359,19 @@ impl Pooling {
             } => average_pool(&pool(window), count_padding, from, to),
             Self::Adaptive(output) => {
                 adaptive_average_pool(images, channels, size, output, from, to);
+            }
+            Self::Subsample {
+                stride,
+                channels: out_channels,
+            } => {
+                let sizes = Subsample2d {
+                    images,
+                    in_channels: channels,
+                    out_channels,
+                    input: size,
+                    stride,
+                };
+                subsample(&sizes, from, to);
             }
         }
     }

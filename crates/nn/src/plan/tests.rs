@@ -1,11 +1,11 @@
 use strata_spec::{
-    AdaptiveAveragePool, AveragePool, BatchNorm, Branches, Conv, Dense, Head, Layer, LayerNorm,
-    Level, MaxPool, Precision, Residual,
+    AdaptiveAveragePool, AveragePool, BatchNorm, Branches, Conv, Dense, Dropout, Head, Layer,
+    LayerNorm, Level, MaxPool, Precision, Residual, Subsample,
 };
 
-use crate::{LevelWeights, Network, Optimizer, Plan, Scratch};
+use crate::{Lesson, LevelWeights, Network, Optimizer, Plan, Scratch, one_hot};
 
-fn conv(channels: usize, kernel: usize, stride: usize) -> Layer {
+pub(super) fn conv(channels: usize, kernel: usize, stride: usize) -> Layer {
     Layer::Conv(Conv {
         stride: stride.into(),
         padding: (kernel / 2).into(),
@@ -13,25 +13,29 @@ fn conv(channels: usize, kernel: usize, stride: usize) -> Layer {
     })
 }
 
-fn norm() -> Layer {
+pub(super) fn norm() -> Layer {
     Layer::BatchNorm(BatchNorm::default())
 }
 
-fn residual(layers: Vec<Layer>, shortcut: Vec<Layer>) -> Layer {
+pub(super) fn residual(layers: Vec<Layer>, shortcut: Vec<Layer>) -> Layer {
     Layer::Residual(Residual { layers, shortcut })
 }
 
-fn dense(units: usize) -> Layer {
+fn dropout() -> Layer {
+    Layer::Dropout(Dropout { rate: 0.2 })
+}
+
+pub(super) fn dense(units: usize) -> Layer {
     Layer::Dense(Dense { units })
 }
 
 /// Every layer, and every way in which one can be taken into another.
 fn levels() -> Vec<Level> {
     let pool = Layer::MaxPool(MaxPool {
-        kernel: 3.into(),
         stride: Some(2.into()),
         padding: 1.into(),
-        dilation: 1.into(),
+        ceil: true,
+        ..MaxPool::square(3)
     });
     let average = Layer::AveragePool(AveragePool {
         kernel: 2.into(),
@@ -58,6 +62,7 @@ fn levels() -> Vec<Level> {
                 branches: vec![Vec::new(), vec![dense(3), norm()]],
             }),
             norm(),
+            dropout(),
             Layer::Relu,
             dense(5),
         ],
@@ -69,6 +74,7 @@ fn levels() -> Vec<Level> {
                 Layer::Relu,
                 norm(),
                 conv(6, 3, 1),
+                dropout(),
                 norm(),
                 Layer::Relu,
                 pool,
@@ -95,8 +101,16 @@ fn levels() -> Vec<Level> {
                 Layer::Relu,
                 residual(vec![conv(8, 1, 1), Layer::Relu], Vec::new()),
                 Layer::Relu,
+                residual(
+                    vec![conv(10, 3, 2), norm(), dropout()],
+                    vec![Layer::Subsample(Subsample {
+                        stride: 2.into(),
+                        channels: 10,
+                    })],
+                ),
+                Layer::Relu,
                 Layer::Branches(Branches {
-                    branches: vec![Vec::new(), vec![conv(4, 1, 1)]],
+                    branches: vec![vec![dropout()], vec![conv(2, 1, 1)]],
                 }),
                 average,
                 Layer::Relu,
@@ -120,7 +134,9 @@ fn network(precision: Precision) -> Network {
     let mut network = Network::new(&INPUT, &levels(), 3, precision);
     let mut optimizer = Optimizer::new(strata_spec::Optimizer::default(), None);
     for _ in 0..3 {
-        network.learn(rows(7), &[0, 1, 2, 3, 4, 0, 1], &mut optimizer, 0.01);
+        let targets = one_hot(&[0, 1, 2, 3, 4, 0, 1], network.output_len());
+        let lesson = Lesson::new(rows(7), &targets, levels().len(), 0.01);
+        network.learn(lesson, &mut optimizer);
     }
     network
 }
@@ -186,6 +202,8 @@ fn rows_may_go_into_any_layer_first() {
         Layer::Relu,
         norm(),
         Layer::Flatten,
+        dropout(),
+        residual(vec![dropout()], Vec::new()),
     ] {
         let head = Head {
             task: "task".parse().unwrap(),
@@ -218,4 +236,22 @@ fn buffers_are_as_many_as_are_in_use_at_once() {
     let program = super::compile::compile::<f32>(&input, &levels, &weights);
     // What goes into a block, what comes out of it and what is between.
     assert_eq!(program.maps.len(), 3, "{:?}", program.maps);
+}
+
+#[test]
+fn a_densely_connected_network_needs_no_more_buffers_than_others() {
+    let network = r#"{ "densenet": { "depth": 121 } }"#;
+    let network: strata_spec::networks::NamedNetwork = serde_json::from_str(network).unwrap();
+    let levels = network.levels(&"object".parse().unwrap(), 10).unwrap();
+    let input = [3, 64, 64];
+    let weights = Network::new(&input, &levels, 0, Precision::F32).weights();
+    let program = super::compile::compile::<f32>(&input, &levels, &weights);
+    // What goes into a layer of a block, what comes out of it, and two between: none is larger than the largest maps.
+    let largest = 16 * 16 * 256;
+    assert!(program.maps.len() <= 4, "{:?}", program.maps);
+    assert!(
+        program.maps.iter().all(|len| *len <= largest),
+        "{:?}",
+        program.maps
+    );
 }

@@ -15,8 +15,8 @@ use strata_package::{
     Access, Identity, NewLevel, NewVersion, OpenPackage, PackageError, Sealing, Selector, Store,
 };
 use strata_spec::{
-    Classification, Crop, Dense, Digest, Head, ImagePreparation, Layer, Level, Lineage, Manifest,
-    Name, Precision, Preparation, Strategy, Task, level_shapes,
+    Classification, Dense, Digest, Head, ImagePreparation, Layer, Level, Lineage, Manifest, Name,
+    Precision, Preparation, Strategy, Task, level_shapes,
 };
 use tempfile::TempDir;
 
@@ -99,14 +99,7 @@ pub fn model(weights: [&[u8]; 2]) -> NewVersion {
             }),
         },
     ];
-    let preparation = Preparation::Image(ImagePreparation {
-        height: 2,
-        width: 2,
-        channels: 1,
-        crop: Crop::Stretch,
-        mean: Vec::new(),
-        std: Vec::new(),
-    });
+    let preparation = Preparation::Image(ImagePreparation::new(2, 2, 1));
     let shapes = level_shapes(&preparation.output_shape(), &levels).unwrap();
     let levels = levels.into_iter().zip(shapes).zip(weights);
     NewVersion {
@@ -119,21 +112,22 @@ pub fn model(weights: [&[u8]; 2]) -> NewVersion {
                 weights: weights.to_vec(),
             })
             .collect(),
-        tasks: vec![Task {
-            name: name("parity"),
-            classification: Classification {
-                classes: 2,
-                labels: vec!["even".to_owned(), "odd".to_owned()],
-            },
-        }],
+        network: None,
+        tasks: vec![Task::new(
+            name("parity"),
+            Classification::new(2, vec!["even".to_owned(), "odd".to_owned()]),
+        )],
         preparation,
         lineage: Lineage {
             recipe: Digest::from_bytes([1; 32]),
             data: Vec::new(),
+            validation: None,
             seed: 7,
             strategy: Strategy::EndToEnd,
             code: "test".to_owned(),
+            weights: None,
             parent: None,
+            change: None,
         },
         metrics: BTreeMap::from([("test.accuracy".to_owned(), 0.975)]),
         precision: Precision::F32,

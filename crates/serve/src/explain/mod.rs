@@ -1,6 +1,7 @@
 //! `POST …/explain`: why a model answered as it did.
 //!
-//! The request is that of `infer` with one row, and parameters:
+//! The request is that of `infer` with one row, and parameters; explained is the answer at the top, at whichever exit a row
+//! would leave:
 //!
 //! | parameter | value | default |
 //! | --- | --- | --- |

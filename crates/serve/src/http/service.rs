@@ -140,12 +140,19 @@ async fn guarded(
             _ => Ok(oip::server()),
         };
     };
-    let no_model = || Refusal::NotFound(format!("no model `{}`", name.escape_debug()));
-    let model = state.registry.model(name).ok_or_else(no_model)?;
-    let version = find_version(name, model, version)?.clone();
-    trail.version = Some(version.clone());
+    let version = {
+        // Not kept while the request is answered: it holds every version of its time, the request only its own.
+        let registry = state.registry.current();
+        let no_model = || Refusal::NotFound(format!("no model `{}`", name.escape_debug()));
+        let model = registry.model(name).ok_or_else(no_model)?;
+        let version = find_version(name, model, version)?.clone();
+        trail.version = Some(version.clone());
+        if let Endpoint::Model = route.endpoint {
+            return Ok(oip::model(model, &version));
+        }
+        version
+    };
     match route.endpoint {
-        Endpoint::Model => Ok(oip::model(model, &version)),
         Endpoint::ModelReady => Ok(oip::model_ready(&version)),
         Endpoint::Infer => {
             oip::infer(state, asked(state, head, trail, version, start).await?).await
@@ -153,9 +160,11 @@ async fn guarded(
         Endpoint::Explain => {
             explain::explain(state, asked(state, head, trail, version, start).await?).await
         }
-        Endpoint::Live | Endpoint::Ready | Endpoint::Server | Endpoint::Metrics => {
-            Err(Refusal::Internal("the table of routes is wrong"))
-        }
+        Endpoint::Live
+        | Endpoint::Ready
+        | Endpoint::Server
+        | Endpoint::Model
+        | Endpoint::Metrics => Err(Refusal::Internal("the table of routes is wrong")),
     }
 }
 

@@ -11,14 +11,14 @@ use crate::{
     access::{Guard, RefusalLog},
     log::Log,
     metrics::Metrics,
-    runtime::Registry,
+    runtime::{LiveRegistry, Registry},
 };
 
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) guard: Guard,
-    pub(crate) registry: Registry,
+    pub(crate) registry: LiveRegistry,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     pub(crate) log: RefusalLog,
@@ -46,7 +46,7 @@ impl State {
             )),
             readers: Arc::new(Semaphore::new(cores)),
             guard,
-            registry,
+            registry: LiveRegistry::new(registry),
             metrics,
             limits,
             log: RefusalLog::new(log),

@@ -1,35 +1,96 @@
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 use serde::Serialize;
+use serde_json::{Value, json};
+use strata_nn::highest;
 
 use super::question::WantedOutput;
-use crate::runtime::Version;
-use strata_nn::highest;
+use crate::runtime::{Answered, Version};
 
 /// What a model gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
-    Probabilities,
-    Label,
-    Class,
+    /// The level whose head answered for the final task; only of models with exits.
+    Exit,
+    Probabilities(Task),
+    Label(Task),
+    Class(Task),
+}
+
+/// What an output is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Final,
+    /// A place among the version's other tasks.
+    Other(usize),
 }
 
 impl Output {
-    pub(crate) const ALL: [Self; 3] = [Self::Probabilities, Self::Label, Self::Class];
+    /// All that a version gives.
+    pub(crate) fn all(version: &Version) -> impl Iterator<Item = Self> {
+        let exit = version.exits.is_any_below_top().then_some(Self::Exit);
+        let others = (0..version.others.len()).map(Task::Other);
+        let of_task = |task| {
+            [
+                Self::Probabilities(task),
+                Self::Label(task),
+                Self::Class(task),
+            ]
+        };
+        let finals = of_task(Task::Final).into_iter().chain(exit);
+        finals.chain(others.flat_map(of_task))
+    }
 
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Probabilities => "probabilities",
-            Self::Label => "label",
-            Self::Class => "class",
+    pub(crate) fn name(self, version: &Version) -> Cow<'static, str> {
+        let (task, name) = match self {
+            Self::Exit => (Task::Final, "exit"),
+            Self::Probabilities(task) => (task, "probabilities"),
+            Self::Label(task) => (task, "label"),
+            Self::Class(task) => (task, "class"),
+        };
+        match task {
+            Task::Final => name.into(),
+            Task::Other(index) => format!("{}.{name}", version.others[index].name).into(),
         }
     }
 
     pub(crate) fn datatype(self) -> &'static str {
         match self {
-            Self::Probabilities => "FP32",
-            Self::Label => "BYTES",
-            Self::Class => "INT64",
+            Self::Probabilities(_) => "FP32",
+            Self::Label(_) | Self::Exit => "BYTES",
+            Self::Class(_) => "INT64",
+        }
+    }
+
+    /// Numbers of one row; none for a text or a class.
+    pub(crate) fn width(self, version: &Version) -> Option<usize> {
+        match self {
+            Self::Probabilities(task) => Some(task.labels(version).len()),
+            _ => None,
+        }
+    }
+
+    /// What must be computed for it.
+    pub(crate) fn task(self) -> Task {
+        match self {
+            Self::Exit => Task::Final,
+            Self::Probabilities(task) | Self::Label(task) | Self::Class(task) => task,
+        }
+    }
+}
+
+impl Task {
+    pub(crate) fn labels(self, version: &Version) -> &[String] {
+        match self {
+            Self::Final => &version.labels,
+            Self::Other(index) => &version.others[index].labels,
+        }
+    }
+
+    fn probabilities<'a>(self, version: &Version, answered: &'a Answered) -> &'a [f32] {
+        match self {
+            Self::Final => &answered.probabilities,
+            Self::Other(index) => &answered.heads[version.others[index].head],
         }
     }
 }
@@ -42,50 +103,46 @@ pub(crate) struct Body {
     pub(crate) json: Option<usize>,
 }
 
-/// Writes the body of an answer by hand: most of it is the same each time.
+/// Writes the body of an answer about `rows` rows by hand: most of it is the same each time.
 pub(crate) fn write(
     version: &Version,
     id: Option<&str>,
-    probabilities: &[f32],
+    rows: usize,
+    answered: &Answered,
     wanted: &[WantedOutput],
 ) -> Body {
-    let width = version.labels.len();
-    let classes: Vec<usize> = probabilities.chunks_exact(width).map(highest).collect();
-    let rows = classes.len();
     // A guess at digits and frame saves copies; it need not be right.
-    let mut json = String::with_capacity(768 + probabilities.len() * 14);
+    let mut json = String::with_capacity(768 + answered.probabilities.len() * 14);
     let mut binary = Vec::new();
-    version.origin.write(&mut json, id, &[]);
+    match exits_taken(version, answered) {
+        Some(taken) => version.origin.write(&mut json, id, &[("exit", taken)]),
+        None => version.origin.write(&mut json, id, &[]),
+    }
     json.push_str(r#","outputs":["#);
     for (index, WantedOutput { output, is_binary }) in wanted.iter().enumerate() {
         let comma = if index > 0 { "," } else { "" };
-        let (name, datatype) = (output.name(), output.datatype());
+        let (name, datatype) = (output.name(version), output.datatype());
         // Writing to a string cannot fail.
         let _ = write!(
             json,
             r#"{comma}{{"name":"{name}","datatype":"{datatype}","shape":[{rows}"#
         );
-        if *output == Output::Probabilities {
+        if let Some(width) = output.width(version) {
             let _ = write!(json, ",{width}");
         }
+        let values = Values::of(*output, version, answered);
         if *is_binary {
             let before = binary.len();
-            write_binary(&mut binary, *output, version, probabilities, &classes);
+            values.write_binary(&mut binary);
             let size = binary.len() - before;
             let _ = write!(json, r#"],"parameters":{{"binary_data_size":{size}}}}}"#);
             continue;
         }
         json.push_str(r#"],"data":"#);
-        match output {
-            Output::Probabilities => push_json(&mut json, probabilities),
-            Output::Class => push_json(&mut json, &classes),
-            Output::Label => push_json(
-                &mut json,
-                &Labels {
-                    classes: &classes,
-                    version,
-                },
-            ),
+        match values {
+            Values::Numbers(numbers) => push_json(&mut json, numbers),
+            Values::Classes(classes) => push_json(&mut json, &classes),
+            Values::Texts(texts) => push_json(&mut json, &texts),
         }
         json.push('}');
     }
@@ -102,48 +159,69 @@ pub(crate) fn write(
     }
 }
 
+/// The exits that answered, lowest first, for models that have several.
+fn exits_taken(version: &Version, answered: &Answered) -> Option<Value> {
+    if answered.exits.is_empty() || !version.exits.is_any_below_top() {
+        return None;
+    }
+    let names = version.exits.names.iter().enumerate();
+    let taken: Vec<&str> = names
+        .filter(|(index, _)| answered.exits.contains(index))
+        .map(|(_, name)| name.as_str())
+        .collect();
+    Some(json!(taken.join(",")))
+}
+
 /// Appends a value as JSON; numbers as the shortest texts that read back as the same.
 pub(crate) fn push_json(json: &mut String, value: &(impl Serialize + ?Sized)) {
     // Fails for maps whose keys are no texts; there are none.
     json.push_str(&serde_json::to_string(value).unwrap_or_default());
 }
 
-struct Labels<'a> {
-    classes: &'a [usize],
-    version: &'a Version,
+/// The elements of an output.
+enum Values<'a> {
+    Numbers(&'a [f32]),
+    Classes(Vec<usize>),
+    Texts(Vec<&'a str>),
 }
 
-impl Serialize for Labels<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(
-            self.classes
-                .iter()
-                .map(|&class| &self.version.labels[class]),
-        )
-    }
-}
-
-fn write_binary(
-    binary: &mut Vec<u8>,
-    output: Output,
-    version: &Version,
-    probabilities: &[f32],
-    classes: &[usize],
-) {
-    match output {
-        Output::Probabilities => {
-            binary.extend(probabilities.iter().flat_map(|value| value.to_le_bytes()))
+impl<'a> Values<'a> {
+    fn of(output: Output, version: &'a Version, answered: &'a Answered) -> Self {
+        let classes = |task: Task| {
+            let rows = task
+                .probabilities(version, answered)
+                .chunks_exact(task.labels(version).len());
+            rows.map(highest)
+        };
+        match output {
+            Output::Probabilities(task) => Self::Numbers(task.probabilities(version, answered)),
+            Output::Class(task) => Self::Classes(classes(task).collect()),
+            Output::Label(task) => {
+                let labels = task.labels(version);
+                Self::Texts(classes(task).map(|class| &*labels[class]).collect())
+            }
+            Output::Exit => {
+                let names = &version.exits.names;
+                Self::Texts(answered.exits.iter().map(|exit| &*names[*exit]).collect())
+            }
         }
-        Output::Class => binary.extend(
-            classes
-                .iter()
-                .flat_map(|&class| (class as i64).to_le_bytes()),
-        ),
-        Output::Label => {
-            for &class in classes {
-                let label = version.labels[class].as_bytes();
-                binary.extend((label.len() as u32).to_le_bytes());
-                binary.extend(label);
+    }
+
+    fn write_binary(&self, binary: &mut Vec<u8>) {
+        match self {
+            Self::Numbers(numbers) => {
+                binary.extend(numbers.iter().flat_map(|value| value.to_le_bytes()))
+            }
+            Self::Classes(classes) => binary.extend(
+                classes
+                    .iter()
+                    .flat_map(|&class| (class as i64).to_le_bytes()),
+            ),
+            Self::Texts(texts) => {
+                for text in texts {
+                    binary.extend((text.len() as u32).to_le_bytes());
+                    binary.extend(text.as_bytes());
+                }
             }
         }
     }
@@ -161,7 +239,12 @@ mod tests {
             .iter()
             .map(|&(output, is_binary)| WantedOutput { output, is_binary })
             .collect();
-        let body = write(&testing::version(3), id, &PROBABILITIES, &wanted);
+        let answered = Answered {
+            probabilities: PROBABILITIES.to_vec(),
+            exits: Vec::new(),
+            heads: Vec::new(),
+        };
+        let body = write(&testing::version(3), id, 2, &answered, &wanted);
         let (json, rest) = body.bytes.split_at(body.json.unwrap_or(body.bytes.len()));
         let found: serde_json::Value = serde_json::from_slice(json).unwrap();
         let mut expected = serde_json::json!({
@@ -179,7 +262,10 @@ mod tests {
 
     #[test]
     fn an_answer_names_its_origin_and_holds_the_outputs() {
-        let all = Output::ALL.map(|output| (output, false));
+        let version = testing::version(3);
+        let all: Vec<_> = Output::all(&version)
+            .map(|output| (output, false))
+            .collect();
         check(
             Some("a \"b\""),
             &all,
@@ -197,9 +283,9 @@ mod tests {
         check(
             None,
             &[
-                (Output::Label, true),
-                (Output::Probabilities, false),
-                (Output::Class, true),
+                (Output::Label(Task::Final), true),
+                (Output::Probabilities(Task::Final), false),
+                (Output::Class(Task::Final), true),
             ],
             r#"[{"name": "label", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": 16}},
                 {"name": "probabilities", "datatype": "FP32", "shape": [2, 3], "data": [0.25, 0.5, 0.25, 0.4, 0.1, 0.5]},

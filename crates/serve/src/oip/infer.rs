@@ -4,13 +4,18 @@ use std::{
 };
 
 use hyper::header::HeaderValue;
+use strata_nn::Way;
 use tokio::time::timeout_at;
 
 use super::{
-    HEADER_LENGTH, answer,
+    HEADER_LENGTH,
+    answer::{self, Task},
     question::{Question, RowLimits, Source},
 };
-use crate::http::{Asked, Refusal, Response, State, json};
+use crate::{
+    http::{Asked, Refusal, Response, State, json},
+    runtime::Version,
+};
 
 /// What is read where it arrives. More goes to another thread, so that other connections do not wait for it.
 const READ_INLINE_BYTES: usize = 256 << 10;
@@ -27,14 +32,18 @@ pub(crate) async fn infer(state: &State, asked: Asked) -> Result<Response, Refus
         deadline,
     } = read(state, &asked).await?;
     let version = &asked.version;
-    let probabilities = version.batcher.answer(rows, deadline).await?;
-    let is_short = probabilities.len() <= WRITE_INLINE;
+    let way = way(version, &question);
+    let answered = version.batcher.answer(rows, way, deadline).await?;
+    let numbers = answered.heads.iter().map(Vec::len).sum::<usize>() + answered.probabilities.len();
+    let is_short = numbers <= WRITE_INLINE;
     let (version, id, outputs) = (version.clone(), question.id, question.outputs);
+    let count = question.count;
     let write = move || {
         Ok(answer::write(
             &version,
             id.as_deref(),
-            &probabilities,
+            count,
+            &answered,
             &outputs,
         ))
     };
@@ -53,6 +62,28 @@ pub(crate) async fn infer(state: &State, asked: Asked) -> Result<Response, Refus
         );
     }
     Ok(response)
+}
+
+/// What the rows are asked on their way: whatever the outputs need, and nothing else. There is only one way to a single head.
+fn way(version: &Version, question: &Question) -> Option<Way> {
+    let plan = version.batcher.plan();
+    if plan.heads().len() == 1 {
+        return None;
+    }
+    let is_wanted = |task| {
+        question
+            .outputs
+            .iter()
+            .any(|wanted| wanted.output.task() == task)
+    };
+    let way = if is_wanted(Task::Final) {
+        version.exits.way(plan, &question.leave)
+    } else {
+        Way::nowhere(plan)
+    };
+    let others = version.others.iter().enumerate();
+    let wanted = others.filter(|(index, _)| is_wanted(Task::Other(*index)));
+    Some(wanted.fold(way, |way, (_, task)| way.and(task.head)))
 }
 
 /// A question and its prepared rows.

@@ -1,9 +1,9 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{INPUT, answer::Output};
 use crate::{
     http::{Response, json as response},
-    runtime::{Model, Version},
+    runtime::{Exits, Model, Version},
 };
 
 /// `GET /v2`
@@ -11,7 +11,7 @@ pub(crate) fn server() -> Response {
     let body = json!({
         "name": "strata",
         "version": env!("CARGO_PKG_VERSION"),
-        "extensions": ["binary_tensor_data", "explain"],
+        "extensions": ["binary_tensor_data", "explain", "exits"],
     });
     response(body.to_string())
 }
@@ -20,15 +20,15 @@ pub(crate) fn server() -> Response {
 ///
 /// The protocol has one datatype for an input. The ones that it takes besides are in the parameters.
 pub(crate) fn model(model: &Model, version: &Version) -> Response {
-    let classes = version.labels.len();
-    let outputs = Output::ALL.map(|output| {
-        let shape = match output {
-            Output::Probabilities => json!([-1, classes]),
-            Output::Label | Output::Class => json!([-1]),
+    let outputs = Output::all(version).map(|output| {
+        let shape = match output.width(version) {
+            Some(width) => json!([-1, width]),
+            None => json!([-1]),
         };
-        json!({ "name": output.name(), "datatype": output.datatype(), "shape": shape })
+        json!({ "name": output.name(version), "datatype": output.datatype(), "shape": shape })
     });
-    let body = json!({
+    let outputs: Vec<_> = outputs.collect();
+    let mut body = json!({
         "name": version.name,
         "versions": model.numbers().map(|number| number.to_string()).collect::<Vec<_>>(),
         "platform": "strata",
@@ -49,7 +49,34 @@ pub(crate) fn model(model: &Model, version: &Version) -> Response {
             "levels": version.levels.join(","),
         },
     });
+    if version.exits.is_any_below_top() {
+        describe_exits(&version.exits, &mut body["parameters"]);
+    }
+    if !model.failed().is_empty() {
+        let failed: Vec<String> = model.failed().iter().map(u64::to_string).collect();
+        body["parameters"]["not_served"] = json!(failed.join(","));
+    }
     response(body.to_string())
+}
+
+/// As texts with commas, since the protocol has no lists as parameters.
+fn describe_exits(exits: &Exits, parameters: &mut Value) {
+    parameters["exits"] = json!(exits.names.join(","));
+    let times = exits.times_of_a_row();
+    let times: Vec<String> = times
+        .map(|time| format!("{:.3}", time.as_secs_f64() * 1e3))
+        .collect();
+    parameters["exit_ms"] = json!(times.join(","));
+    if let Some(thresholds) = &exits.calibrated {
+        let texts = thresholds.iter().map(|threshold| {
+            if threshold.is_finite() {
+                threshold.to_string()
+            } else {
+                "never".to_owned()
+            }
+        });
+        parameters["exit_confidences"] = json!(texts.collect::<Vec<_>>().join(","));
+    }
 }
 
 /// `GET …/ready`: a version is served once it is ready.

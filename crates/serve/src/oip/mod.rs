@@ -17,11 +17,23 @@
 //! most [`MOST_PIXELS`](strata_data::MOST_PIXELS) pixels together; more is 413.
 //!
 //! It has three outputs, all given unless the request names some: `probabilities` (`FP32`, `[n, classes]`),
-//! `label` (`BYTES`, `[n]`) and `class` (`INT64`, `[n]`).
+//! `label` (`BYTES`, `[n]`) and `class` (`INT64`, `[n]`). They are those of the final task; those of any other task have its
+//! name before theirs, such as `kind.label`. All of them come from one pass.
+//!
+//! A model with exits has one more, `exit` (`BYTES`, `[n]`): the level whose head answered for the final task. The answer's
+//! parameter `exit` lists those that answered at all, with commas. Rows leave as soon as their exit is sure enough by the
+//! calibrated thresholds, or at the top where there are none. A request may say otherwise, by one of these parameters:
+//!
+//! | parameter | value | rows leave |
+//! | --- | --- | --- |
+//! | `exit` | the name of a level with an exit, or of the top level | there |
+//! | `confidence` | 0 to 1 | at the first exit whose answer has at least this probability |
+//! | `budget_ms` | more than 0 | at the deepest exit that computing the request's rows reaches in so many milliseconds, as measured on this machine at load without what they wait; at the lowest if none is reached |
 
 mod answer;
 mod data;
 mod infer;
+mod leave;
 mod metadata;
 mod question;
 mod request;

@@ -7,9 +7,13 @@ use super::{
     answer::Output,
     data::{Data, Elements},
     infer::Waiter,
+    leave::leave,
     request::{InferRequest, InputTensor, RequestParameters, RequestedOutput},
 };
-use crate::{http::Refusal, runtime::Version};
+use crate::{
+    http::Refusal,
+    runtime::{Leave, Version},
+};
 
 /// A request that was read and fits the model.
 #[derive(Debug)]
@@ -17,6 +21,7 @@ pub(crate) struct Question {
     pub(crate) id: Option<String>,
     pub(crate) parameters: RequestParameters,
     pub(crate) outputs: Vec<WantedOutput>,
+    pub(crate) leave: Leave,
     pub(crate) count: usize,
     pub(crate) source: Source,
 }
@@ -78,9 +83,11 @@ impl Question {
             outputs,
         } = request;
         let parameters = parameters.unwrap_or_default();
-        let outputs = wanted_outputs(outputs, parameters.binary_data_output.unwrap_or(false))?;
+        let is_binary = parameters.binary_data_output.unwrap_or(false);
+        let outputs = wanted_outputs(outputs, is_binary, version)?;
         let input = only_input(inputs)?;
         let count = rows(&input, limits, version)?;
+        let leave = leave(&parameters, version, count)?;
         let source = match input.datatype.as_str() {
             "FP32" => prepared(input, binary, count, version)?,
             "UINT8" => pixels(input, binary)?,
@@ -96,6 +103,7 @@ impl Question {
             id,
             parameters,
             outputs,
+            leave,
             count,
             source,
         })
@@ -157,21 +165,25 @@ fn wrong<T>(problem: impl Into<String>) -> Result<T, Refusal> {
 fn wanted_outputs(
     asked: Option<Vec<RequestedOutput>>,
     binary: bool,
+    version: &Version,
 ) -> Result<Vec<WantedOutput>, Refusal> {
     let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
-        return Ok(Output::ALL
-            .map(|output| WantedOutput {
-                output,
-                is_binary: binary,
-            })
-            .to_vec());
+        let all = Output::all(version).map(|output| WantedOutput {
+            output,
+            is_binary: binary,
+        });
+        return Ok(all.collect());
     };
     let mut wanted: Vec<WantedOutput> = Vec::with_capacity(asked.len());
     for RequestedOutput { name, parameters } in asked {
-        let Some(output) = Output::ALL.into_iter().find(|output| output.name() == name) else {
-            let name = name.escape_debug();
+        let Some(output) = Output::all(version).find(|output| output.name(version) == name) else {
+            let known: Vec<_> = Output::all(version)
+                .map(|output| output.name(version))
+                .collect();
             return wrong(format!(
-                "no output `{name}`: expected probabilities, label or class"
+                "no output `{}`: expected one of {}",
+                name.escape_debug(),
+                known.join(", ")
             ));
         };
         if wanted.iter().any(|other| other.output == output) {
@@ -227,7 +239,9 @@ fn rows(input: &InputTensor, limits: RowLimits, version: &Version) -> Result<usi
             limit: limits.rows,
         });
     }
-    let longest = version.row_len().max(version.labels.len());
+    let others = version.others.iter().map(|task| task.labels.len());
+    let answer = version.labels.len() + others.sum::<usize>();
+    let longest = version.row_len().max(answer);
     if count.saturating_mul(longest * size_of::<f32>()) > limits.bytes {
         return Err(Refusal::TooLarge {
             what: "bytes of prepared rows or of answers",

@@ -5,7 +5,7 @@ use serde::{
     de::{Error, SeqAccess, Visitor},
 };
 
-use super::data::Data;
+use super::{data::Data, leave::Scalar};
 
 /// The JSON of a request. Fields and parameters that are not known are ignored, as the protocol asks.
 #[derive(Debug, Deserialize)]
@@ -25,6 +25,10 @@ pub(crate) struct RequestParameters {
     pub(crate) timeout: Option<u64>,
     /// Whether outputs that are asked for without a form are binary.
     pub(crate) binary_data_output: Option<bool>,
+    /// Where the rows leave; see `leave`.
+    pub(crate) exit: Option<Scalar>,
+    pub(crate) confidence: Option<Scalar>,
+    pub(crate) budget_ms: Option<Scalar>,
     /// Of an explanation; see `explain`.
     pub(crate) method: Option<String>,
     pub(crate) steps: Option<usize>,

@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use strata_nn::{Plan, Scratch, softmax};
+use strata_nn::{Answers, Plan, Scratch, Way, softmax};
 use tokio::{sync::oneshot, time::timeout_at};
 
 use crate::metrics::BatchMetrics;
 
-/// Answers rows with one plan.
+/// Answers rows with one plan. Each request has its own way through it; rows that are done leave their batch.
 ///
 /// Rows that take longer than [`BatchLimits::inline`] go to an actor: a thread that owns the computing
 /// and takes from a bounded queue whatever waits there, up to a batch. There is no delay that waits for a
@@ -51,7 +51,19 @@ pub(crate) enum Unanswered {
     Failed,
 }
 
-type Answer = Result<Vec<f32>, Unanswered>;
+/// What the rows of a request were answered.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answered {
+    /// Of the final task's classes, one row after the other; empty if the request was not for it.
+    pub(crate) probabilities: Vec<f32>,
+    /// For each row, which of the plan's exits answered for the final task; empty where the top is the only head, or where
+    /// the request was not for it.
+    pub(crate) exits: Vec<usize>,
+    /// For each of the plan's heads: the probabilities of its task, where the request asked for them.
+    pub(crate) heads: Vec<Vec<f32>>,
+}
+
+type Answer = Result<Answered, Unanswered>;
 
 #[derive(Debug)]
 struct Shared {
@@ -72,13 +84,22 @@ struct Queue {
 #[derive(Debug)]
 struct Job {
     rows: Vec<f32>,
+    /// None where the plan has only one.
+    way: Option<Way>,
     deadline: Instant,
     reply: oneshot::Sender<Answer>,
 }
 
+/// What a thread needs to compute.
+#[derive(Debug, Default)]
+struct Desk {
+    scratch: Scratch,
+    answers: Answers,
+}
+
 thread_local! {
     /// For rows that are computed on the threads that serve connections.
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static DESK: RefCell<Desk> = RefCell::default();
 }
 
 impl Batcher {
@@ -111,8 +132,18 @@ impl Batcher {
         Ok(Self { shared, row_time })
     }
 
-    /// The probabilities of each of `rows`, one row after the other.
-    pub(crate) async fn answer(&self, rows: Vec<f32>, deadline: Instant) -> Answer {
+    /// The plan that answers.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.shared.plan
+    }
+
+    /// What `rows` are asked on their way; none for a plan with one head, where there is only one way.
+    pub(crate) async fn answer(
+        &self,
+        rows: Vec<f32>,
+        way: Option<Way>,
+        deadline: Instant,
+    ) -> Answer {
         if deadline <= Instant::now() {
             return Err(Unanswered::Overdue);
         }
@@ -122,9 +153,12 @@ impl Batcher {
             .row_time
             .saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         if time <= shared.limits.inline {
-            return SCRATCH.with_borrow_mut(|scratch| shared.compute(&rows, scratch));
+            return DESK.with_borrow_mut(|desk| {
+                shared.compute(&rows, &[(count, way.as_ref())], desk)?;
+                shared.take(&desk.answers, 0, count, way.as_ref())
+            });
         }
-        let reply = shared.append(rows, deadline)?;
+        let reply = shared.append(rows, way, deadline)?;
         match timeout_at(deadline.into(), reply).await {
             Ok(Ok(answer)) => answer,
             // The actor dropped the job without a word.
@@ -139,6 +173,7 @@ impl Shared {
     fn append(
         &self,
         rows: Vec<f32>,
+        way: Option<Way>,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Answer>, Unanswered> {
         let count = self.count(&rows);
@@ -150,6 +185,7 @@ impl Shared {
         queue.rows += count;
         queue.jobs.push_back(Job {
             rows,
+            way,
             deadline,
             reply,
         });
@@ -179,61 +215,102 @@ impl Shared {
     }
 
     fn run(&self) {
-        let mut scratch = Scratch::default();
+        let mut desk = Desk::default();
         let mut input = Vec::new();
         while let Some(batch) = self.next_batch() {
             input.clear();
             batch
                 .iter()
                 .for_each(|job| input.extend_from_slice(&job.rows));
-            let answers = self.logits(&input, &mut scratch);
-            self.deliver(batch, answers);
+            let ways: Vec<_> = batch
+                .iter()
+                .map(|job| (self.count(&job.rows), job.way.as_ref()))
+                .collect();
+            let computed = self.compute(&input, &ways, &mut desk);
+            let mut first = 0;
+            for job in batch {
+                let count = self.count(&job.rows);
+                let take = |()| self.take(&desk.answers, first, count, job.way.as_ref());
+                // Fails if the caller left meanwhile.
+                let _ = job.reply.send(computed.and_then(take));
+                first += count;
+            }
         }
     }
 
-    fn deliver(&self, batch: Vec<Job>, answers: Answer) {
-        let mut rest = answers.as_deref();
-        for job in batch {
-            let answer = match &mut rest {
-                Ok(logits) => {
-                    let (own, others) =
-                        logits.split_at(self.count(&job.rows) * self.plan.output_len());
-                    *logits = others;
-                    self.probabilities(own.to_vec())
-                }
-                Err(error) => Err(**error),
-            };
-            // Fails if the caller left meanwhile.
-            let _ = job.reply.send(answer);
-        }
-    }
-
-    fn compute(&self, rows: &[f32], scratch: &mut Scratch) -> Answer {
-        self.probabilities(self.logits(rows, scratch)?)
-    }
-
-    fn logits(&self, rows: &[f32], scratch: &mut Scratch) -> Answer {
+    /// Computes the logits of some rows, of which so many in a row have the same way.
+    fn compute(
+        &self,
+        rows: &[f32],
+        ways: &[(usize, Option<&Way>)],
+        desk: &mut Desk,
+    ) -> Result<(), Unanswered> {
         let count = self.count(rows);
         self.metrics.rows.observe(count as f64);
-        let mut logits = vec![0.0; count * self.plan.output_len()];
+        let Desk { scratch, answers } = &mut *desk;
         // A fault in a kernel must cost one batch, not the actor and with it the model.
         let ran = catch_unwind(AssertUnwindSafe(|| {
-            self.plan.run(rows, &mut logits, scratch)
+            let all: Option<Vec<(usize, &Way)>> = ways
+                .iter()
+                .map(|(count, way)| Some((*count, (*way)?)))
+                .collect();
+            if let Some(ways) = all {
+                self.plan.run_ways(rows, &ways, answers, scratch);
+            } else {
+                answers.logits.resize(count * self.plan.output_len(), 0.0);
+                self.plan.run(rows, &mut answers.logits, scratch);
+                answers.exits.clear();
+                answers.heads.clear();
+            }
         }));
         if ran.is_err() {
-            *scratch = Scratch::default();
+            *desk = Desk::default();
             return Err(Unanswered::Failed);
         }
-        Ok(logits)
+        for (index, counter) in self.metrics.exits.iter().enumerate() {
+            let left = answers.exits.iter().filter(|exit| **exit == Some(index));
+            counter.inc_by(left.count() as u64);
+        }
+        Ok(())
     }
 
-    fn probabilities(&self, mut logits: Vec<f32>) -> Answer {
-        logits
-            .chunks_exact_mut(self.plan.output_len())
-            .for_each(softmax);
-        let is_finite = logits.iter().all(|value| value.is_finite());
+    /// What `count` rows from the row `first` of a batch were answered, as far as they were asked.
+    fn take(&self, answers: &Answers, first: usize, count: usize, way: Option<&Way>) -> Answer {
+        let probabilities = |logits: &[f32], classes: usize| {
+            let mut own = logits[first * classes..(first + count) * classes].to_vec();
+            own.chunks_exact_mut(classes).for_each(softmax);
+            own
+        };
+        let is_final = way.is_none_or(Way::is_for_final_task);
+        let heads = self.plan.heads().iter().zip(&answers.heads).enumerate();
+        let answered = Answered {
+            probabilities: if is_final {
+                probabilities(&answers.logits, self.plan.output_len())
+            } else {
+                Vec::new()
+            },
+            exits: match way {
+                Some(_) => answers.exits[first..first + count]
+                    .iter()
+                    .copied()
+                    .flatten()
+                    .collect(),
+                None => Vec::new(),
+            },
+            heads: heads
+                .map(|(index, (head, logits))| {
+                    if way.is_some_and(|way| way.is_for(index)) {
+                        probabilities(logits, head.outputs)
+                    } else {
+                        Vec::new()
+                    }
+                })
+                .collect(),
+        };
+        let parts = || answered.heads.iter().chain([&answered.probabilities]);
+        let is_finite = parts().flatten().all(|value| value.is_finite());
         if is_finite {
-            Ok(logits)
+            Ok(answered)
         } else {
             Err(Unanswered::NotFinite)
         }
@@ -302,7 +379,7 @@ mod tests {
     use crate::{metrics::Metrics, testing};
 
     fn start(queue_rows: usize, batch_rows: usize, inline: Duration) -> Batcher {
-        let metrics = Metrics::new().batches("tiny", 1);
+        let metrics = Metrics::new().batches("tiny", 1, &[]);
         Batcher::start(
             testing::plan(),
             BatchLimits {
@@ -330,14 +407,26 @@ mod tests {
         let asked: Vec<_> = (0..200)
             .map(|seed| {
                 let (batched, rows) = (batched.clone(), testing::rows(seed, 1 + seed as usize % 3));
-                tokio::spawn(async move { batched.answer(rows, soon()).await.unwrap() })
+                tokio::spawn(async move {
+                    batched
+                        .answer(rows, None, soon())
+                        .await
+                        .unwrap()
+                        .probabilities
+                })
             })
             .collect();
         for (seed, answer) in asked.into_iter().enumerate() {
             let rows = testing::rows(seed as u64, 1 + seed % 3);
             let mut expected = Vec::new();
             for row in rows.chunks(testing::ROW) {
-                expected.extend(alone.answer(row.to_vec(), soon()).await.unwrap());
+                expected.extend(
+                    alone
+                        .answer(row.to_vec(), None, soon())
+                        .await
+                        .unwrap()
+                        .probabilities,
+                );
             }
             assert_eq!(bits(&answer.await.unwrap()), bits(&expected));
         }
@@ -356,7 +445,7 @@ mod tests {
             rows: 0,
             is_open: true,
         });
-        let metrics = Metrics::new().batches("tiny", 1);
+        let metrics = Metrics::new().batches("tiny", 1, &[]);
         let shared = Shared {
             plan: testing::plan(),
             limits,
@@ -366,11 +455,14 @@ mod tests {
         };
         let row = |seed| testing::rows(seed, 1);
 
-        let _waits = shared.append(row(0), soon()).unwrap();
-        drop(shared.append(row(1), soon()).unwrap());
-        let mut late = shared.append(row(2), Instant::now()).unwrap();
-        let _waits_too = shared.append(row(3), soon()).unwrap();
-        assert_eq!(shared.append(row(4), soon()).unwrap_err(), Unanswered::Full);
+        let _waits = shared.append(row(0), None, soon()).unwrap();
+        drop(shared.append(row(1), None, soon()).unwrap());
+        let mut late = shared.append(row(2), None, Instant::now()).unwrap();
+        let _waits_too = shared.append(row(3), None, soon()).unwrap();
+        assert_eq!(
+            shared.append(row(4), None, soon()).unwrap_err(),
+            Unanswered::Full
+        );
 
         let batch = shared.next_batch().unwrap();
         assert_eq!(
@@ -380,7 +472,7 @@ mod tests {
         assert_eq!(late.try_recv().unwrap().unwrap_err(), Unanswered::Overdue);
         assert_eq!(shared.lock().rows, 0);
 
-        let _large = shared.append(testing::rows(5, 4), soon()).unwrap();
+        let _large = shared.append(testing::rows(5, 4), None, soon()).unwrap();
         assert_eq!(
             shared.next_batch().unwrap().len(),
             1,
@@ -396,8 +488,8 @@ mod tests {
             let batcher = start(64, 64, inline);
             let huge = vec![f32::MAX; testing::ROW];
             let (huge, good) = tokio::join!(
-                batcher.answer(huge, soon()),
-                batcher.answer(testing::rows(1, 1), soon())
+                batcher.answer(huge, None, soon()),
+                batcher.answer(testing::rows(1, 1), None, soon())
             );
             assert_eq!(huge, Err(Unanswered::NotFinite));
             assert!(good.is_ok());
@@ -408,7 +500,7 @@ mod tests {
     async fn an_answer_that_comes_too_late_is_none() {
         for inline in [Duration::ZERO, Duration::MAX] {
             let answer = start(64, 64, inline)
-                .answer(testing::rows(1, 1), Instant::now())
+                .answer(testing::rows(1, 1), None, Instant::now())
                 .await;
             assert_eq!(answer, Err(Unanswered::Overdue));
         }

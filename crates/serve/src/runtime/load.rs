@@ -1,7 +1,12 @@
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use strata_nn::LevelWeights;
-use strata_package::{OpenPackage, Pick, Selector, Store};
+use strata_package::{Access, OpenPackage, PackageError, Pick, Selector, Store};
 use strata_spec::Name;
 
 use super::{BatchLimits, Registry, Version};
@@ -10,76 +15,125 @@ use crate::{ServeError, ServeOptions, metrics::Metrics};
 /// Within what asynchronous programs call short: other connections of the same thread hardly notice.
 const INLINE: Duration = Duration::from_micros(100);
 
+/// Where versions come from, and which of them are served.
+#[derive(Debug)]
+pub(crate) struct Source {
+    store: Store,
+    models: Option<Vec<Selector>>,
+    access: Access,
+    limits: BatchLimits,
+}
+
+/// What should be served at this moment.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) versions: BTreeSet<(Name, u64)>,
+    /// What each alias of their models names.
+    pub(crate) aliases: BTreeMap<(Name, Name), u64>,
+    /// Models of which it cannot be told.
+    pub(crate) unknown: BTreeMap<Name, PackageError>,
+}
+
+impl Source {
+    pub(crate) fn open(options: &ServeOptions) -> Result<Self, ServeError> {
+        Ok(Self {
+            store: Store::open(&options.store)?,
+            models: options.models.clone(),
+            access: options.access.clone(),
+            limits: BatchLimits {
+                queue_rows: options.limits.queue_rows,
+                batch_rows: options.limits.batch_rows,
+                inline: INLINE,
+            },
+        })
+    }
+
+    /// What the store says now. It is asked anew each time, so what a selector means may change.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn wanted(&self) -> Result<Wanted, PackageError> {
+        let all = || -> Result<Vec<Selector>, PackageError> {
+            let models = self.store.models()?.into_iter();
+            Ok(models.map(|model| model.name.into()).collect())
+        };
+        let selectors = match &self.models {
+            Some(models) => models.clone(),
+            None => all()?,
+        };
+        let mut wanted = Wanted::default();
+        for selector in selectors {
+            if let Err(error) = self.add_wanted(&mut wanted, &selector) {
+                wanted.unknown.insert(selector.name, error);
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn add_wanted(&self, wanted: &mut Wanted, selector: &Selector) -> Result<(), PackageError> {
+        let name = &selector.name;
+        let version = match selector.pick {
+            // One that is served stays, also if it is removed from the store.
+            Pick::Version(version) => version,
+            _ => self.store.resolve(selector)?,
+        };
+        let aliases = self.store.aliases(name)?;
+        wanted.versions.insert((name.clone(), version));
+        for (alias, version) in aliases {
+            if selector.pick == Pick::Highest {
+                wanted.versions.insert((name.clone(), version));
+            }
+            wanted.aliases.insert((name.clone(), alias), version);
+        }
+        Ok(())
+    }
+
+    /// Opens a version and makes it ready to answer.
+    pub(crate) fn load(
+        &self,
+        name: &Name,
+        number: u64,
+        metrics: &Metrics,
+    ) -> Result<Version, ServeError> {
+        let selector = Selector::version(name.clone(), number);
+        let OpenPackage {
+            manifest,
+            digest,
+            weights,
+            ..
+        } = self.store.open_version(&selector, &self.access)?;
+        let levels = manifest.architecture();
+        let input = manifest.preparation.output_shape();
+        let parsed = LevelWeights::of_levels(&weights, &input, &levels)
+            .map_err(|source| ServeError::Weights { selector, source })?;
+        Version::start(&manifest, digest, &parsed, self.limits.clone(), metrics)
+            .map_err(ServeError::Thread)
+    }
+
+    /// The folder of the store.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.store.path().to_owned()
+    }
+}
+
 /// Opens every version that is to be served. Any that cannot be opened is an error: a server that came up
 /// without a model would look well.
-pub(crate) fn load(options: &ServeOptions, metrics: &Metrics) -> Result<Registry, ServeError> {
-    let store = Store::open(&options.store)?;
+pub(crate) fn load(source: &Source, metrics: &Metrics) -> Result<Registry, ServeError> {
+    let mut wanted = source.wanted()?;
+    if let Some((_, error)) = wanted.unknown.pop_first() {
+        return Err(error.into());
+    }
     let mut registry = Registry::default();
-    for (name, number) in wanted(&store, options.models.as_deref())? {
-        let selector = Selector::version(name, number);
-        let package = store.open_version(&selector, &options.access)?;
-        registry.add(start(&selector, &package, options, metrics)?);
+    for (name, number) in &wanted.versions {
+        registry.add(Arc::new(source.load(name, *number, metrics)?));
     }
     if registry.is_empty() {
         return Err(ServeError::NoModels {
-            store: options.store.clone(),
+            store: source.folder(),
         });
     }
-    for model in store.models()? {
-        for (alias, number) in &model.aliases {
-            registry.add_alias(&model.name, alias, *number);
-        }
+    for ((name, alias), number) in &wanted.aliases {
+        registry.add_alias(name, alias, *number);
     }
     Ok(registry)
-}
-
-fn wanted(store: &Store, models: Option<&[Selector]>) -> Result<BTreeSet<(Name, u64)>, ServeError> {
-    let all = || -> Result<Vec<Selector>, ServeError> {
-        Ok(store
-            .models()?
-            .into_iter()
-            .map(|model| model.name.into())
-            .collect())
-    };
-    let selectors = models.map_or_else(all, |models| Ok(models.to_vec()))?;
-    let mut wanted = BTreeSet::new();
-    for selector in selectors {
-        wanted.insert((selector.name.clone(), store.resolve(&selector)?));
-        if selector.pick == Pick::Highest {
-            let aliases = store.aliases(&selector.name)?;
-            wanted.extend(
-                aliases
-                    .into_values()
-                    .map(|number| (selector.name.clone(), number)),
-            );
-        }
-    }
-    Ok(wanted)
-}
-
-fn start(
-    selector: &Selector,
-    package: &OpenPackage,
-    options: &ServeOptions,
-    metrics: &Metrics,
-) -> Result<Version, ServeError> {
-    let OpenPackage {
-        manifest,
-        digest,
-        weights,
-        ..
-    } = package;
-    let levels = manifest.architecture();
-    let input = manifest.preparation.output_shape();
-    let parsed = LevelWeights::of_levels(weights, &input, &levels);
-    let parsed = parsed.map_err(|source| ServeError::Weights {
-        selector: selector.clone(),
-        source,
-    })?;
-    let limits = BatchLimits {
-        queue_rows: options.limits.queue_rows,
-        batch_rows: options.limits.batch_rows,
-        inline: INLINE,
-    };
-    Version::start(manifest, *digest, &parsed, limits, metrics).map_err(ServeError::Thread)
 }

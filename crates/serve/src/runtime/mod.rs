@@ -1,12 +1,16 @@
-//! Models in memory: loaded from packages, asked in batches.
+//! Models in memory: loaded from packages, asked in batches, exchanged while requests run.
 
 mod batcher;
+mod exits;
+mod follow;
 mod load;
 mod origin;
 mod registry;
 mod version;
 
-pub(crate) use batcher::{BatchLimits, Batcher, Unanswered};
-pub(crate) use load::load;
-pub(crate) use registry::{Model, Registry};
+pub(crate) use batcher::{Answered, BatchLimits, Batcher, Unanswered};
+pub(crate) use exits::{Exits, Leave};
+pub(crate) use follow::follow;
+pub(crate) use load::{Source, load};
+pub(crate) use registry::{LiveRegistry, Model, Registry};
 pub(crate) use version::Version;

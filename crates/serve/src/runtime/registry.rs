@@ -1,17 +1,22 @@
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use strata_spec::Name;
 
 use super::Version;
 
-/// The models that are served.
+/// The models that are served. It is never changed, only exchanged as a whole: what a request has looked up stays what it
+/// is until the request is answered.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     models: HashMap<String, Model>,
 }
+
+/// The registry of this moment.
+#[derive(Debug)]
+pub(crate) struct LiveRegistry(RwLock<Arc<Registry>>);
 
 /// The served versions of one model.
 #[derive(Debug, Default)]
@@ -19,15 +24,41 @@ pub(crate) struct Model {
     versions: BTreeMap<u64, Arc<Version>>,
     /// Only those whose version is served.
     aliases: BTreeMap<String, Arc<Version>>,
+    /// Versions that should be served and cannot be.
+    failed: BTreeSet<u64>,
 }
 
 /// The alias that answers where a caller names no version.
 const STABLE: &str = "stable";
 
+impl LiveRegistry {
+    pub(crate) fn new(registry: Registry) -> Self {
+        Self(RwLock::new(Arc::new(registry)))
+    }
+
+    pub(crate) fn current(&self) -> Arc<Registry> {
+        let current = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current)
+    }
+
+    /// From here on requests find `next`; those that are on their way keep what they found.
+    pub(crate) fn exchange(&self, next: Registry) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(next);
+    }
+}
+
 impl Registry {
-    pub(crate) fn add(&mut self, version: Version) {
+    pub(crate) fn add(&mut self, version: Arc<Version>) {
         let model = self.models.entry(version.name.to_string()).or_default();
-        model.versions.insert(version.number, Arc::new(version));
+        model.versions.insert(version.number, version);
+    }
+
+    /// Shows that a version cannot be served; without effect if no version of the model is.
+    pub(crate) fn add_failed(&mut self, name: &Name, version: u64) {
+        if let Some(model) = self.models.get_mut(name.as_str()) {
+            model.failed.insert(version);
+        }
     }
 
     /// Lets callers name a version by an alias; without effect if the version is not served.
@@ -43,6 +74,15 @@ impl Registry {
 
     pub(crate) fn model(&self, name: &str) -> Option<&Model> {
         self.models.get(name)
+    }
+
+    /// Whether callers find the same versions by the same names.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let is_same = |(name, model): (&String, &Model)| {
+            let other = other.models.get(name);
+            other.is_some_and(|other| model.is_same(other))
+        };
+        self.models.len() == other.models.len() && self.models.iter().all(is_same)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -73,6 +113,30 @@ impl Model {
         }
     }
 
+    /// The served version with this number.
+    pub(crate) fn numbered(&self, number: u64) -> Option<&Arc<Version>> {
+        self.versions.get(&number)
+    }
+
+    /// The aliases that callers may use, and the versions that they name.
+    pub(crate) fn aliases(&self) -> impl Iterator<Item = (&String, u64)> {
+        let aliases = self.aliases.iter();
+        aliases.map(|(alias, version)| (alias, version.number))
+    }
+
+    /// Versions that should be served and cannot be.
+    pub(crate) fn failed(&self) -> &BTreeSet<u64> {
+        &self.failed
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let both = self.versions.values().zip(other.versions.values());
+        self.versions.len() == other.versions.len()
+            && both.into_iter().all(|(own, other)| Arc::ptr_eq(own, other))
+            && self.aliases().eq(other.aliases())
+            && self.failed == other.failed
+    }
+
     /// The numbers of the served versions, the lowest first.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> {
         self.versions.keys().copied()
@@ -96,7 +160,7 @@ mod tests {
     fn a_version_is_found_by_number_alias_or_neither() {
         let mut registry = Registry::default();
         for number in [1, 2, 10] {
-            registry.add(testing::version(number));
+            registry.add(Arc::new(testing::version(number)));
         }
         let name: Name = "tiny".parse().unwrap();
         let alias = |text: &str| text.parse::<Name>().unwrap();

@@ -1,11 +1,14 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use strata_data::Preparer;
 use strata_explain::Explainer;
 use strata_nn::{LevelWeights, Plan};
-use strata_spec::{Digest, Manifest, Name, Preparation};
+use strata_spec::{Classification, Digest, Manifest, Name, Preparation};
 
-use super::{BatchLimits, Batcher, origin::Origin};
+use super::{BatchLimits, Batcher, Exits, origin::Origin};
 use crate::metrics::{Metrics, RouteMetrics};
 
 /// One version of a model, ready to answer.
@@ -19,13 +22,26 @@ pub(crate) struct Version {
     pub(crate) levels: Vec<String>,
     /// Shape of one prepared row: channels, height, width.
     pub(crate) shape: Vec<usize>,
-    /// In the order of the class numbers.
+    /// Of the final task, in the order of the class numbers.
     pub(crate) labels: Vec<String>,
+    /// What it answers besides, from the same pass.
+    pub(crate) others: Vec<OtherTask>,
+    pub(crate) exits: Exits,
     pub(crate) preparer: Preparer,
     pub(crate) explainer: Explainer,
     pub(crate) batcher: Batcher,
     pub(crate) origin: Origin,
     pub(crate) routes: Routes,
+}
+
+/// A task of a version that is not the final one.
+#[derive(Debug)]
+pub(crate) struct OtherTask {
+    pub(crate) name: Name,
+    /// In the order of the class numbers.
+    pub(crate) labels: Vec<String>,
+    /// Its head among those of the plan: the highest, if it has several.
+    pub(crate) head: usize,
 }
 
 /// The counters of a version's routes.
@@ -47,20 +63,19 @@ impl Version {
         let Preparation::Image(image) = &manifest.preparation;
         let shape = manifest.preparation.output_shape();
         let levels = manifest.architecture();
-        let task = &manifest.final_task().classification;
         let (name, number) = (manifest.name.clone(), manifest.version);
-        let batches = metrics.batches(name.as_str(), number);
+        let plan = Plan::compile(&shape, &levels, weights, manifest.precision);
+        let exits = Exits::new(&plan, manifest);
+        let batches = metrics.batches(name.as_str(), number, &exits.names);
         let level_names: Vec<_> = levels.iter().map(|level| level.name.to_string()).collect();
         Ok(Self {
             origin: Origin::new(&name, number, digest, &level_names),
-            batcher: Batcher::start(
-                Plan::compile(&shape, &levels, weights, manifest.precision),
-                limits,
-                batches,
-            )?,
+            others: other_tasks(&plan, manifest),
+            exits,
+            batcher: Batcher::start(plan, limits, batches)?,
             explainer: Explainer::new(&shape, &image.normalisations(), &levels, weights),
             preparer: Preparer::new(image),
-            labels: (0..task.classes).map(|class| task.label(class)).collect(),
+            labels: labels(&manifest.final_task().classification),
             levels: level_names,
             routes: Routes::new(name.as_str(), number, metrics),
             shape,
@@ -76,11 +91,36 @@ impl Version {
     }
 }
 
+fn labels(task: &Classification) -> Vec<String> {
+    (0..task.classes).map(|class| task.label(class)).collect()
+}
+
+/// In the order of the manifest, without those that no head predicts.
+fn other_tasks(plan: &Plan, manifest: &Manifest) -> Vec<OtherTask> {
+    let last = &manifest.final_task().name;
+    let others = manifest.tasks.iter().filter(|task| task.name != *last);
+    let with_head = others.filter_map(|task| {
+        let head = plan
+            .heads()
+            .iter()
+            .rposition(|head| head.task == task.name)?;
+        Some(OtherTask {
+            name: task.name.clone(),
+            labels: labels(&task.classification),
+            head,
+        })
+    });
+    with_head.collect()
+}
+
 impl Routes {
     fn new(model: &str, version: u64, metrics: &Metrics) -> Self {
         let names = crate::http::ROUTES.iter().map(|route| route.name);
+        // Several routes may have one name, and it has one counter.
+        let names: BTreeSet<&'static str> = names.collect();
         Self(
             names
+                .into_iter()
                 .map(|name| (name, metrics.route(model, version, name)))
                 .collect(),
         )

@@ -4,10 +4,12 @@
 
 mod access;
 mod client;
+mod exits;
 mod explain;
 mod inference;
 mod limits;
 mod model;
 mod refusals;
 mod running;
+mod swap;
 mod triton;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use strata_nn::{LevelWeights, Plan, Scratch, WeightTensor, softmax};
+use strata_nn::{LevelWeights, Network, Plan, Scratch, WeightTensor, softmax};
 use strata_package::{Identity, NewLevel, NewVersion, Sealing, Store};
 use strata_spec::{
     Classification, Dense, Digest, Head, Layer, Level, Lineage, Precision, Preparation, Strategy,
@@ -15,6 +15,9 @@ pub(crate) const SIDE: usize = 4;
 pub(crate) const ROW: usize = SIDE * SIDE;
 /// The labels of the classes.
 pub(crate) const LABELS: [&str; 3] = ["ring", "bar", "\"dot\""];
+
+/// The labels of the other task of a network with exits.
+pub(crate) const KINDS: [&str; 2] = ["round", "straight"];
 
 /// A network of two levels; equal seeds give equal weights.
 pub(crate) struct Model {
@@ -78,17 +81,53 @@ impl Model {
         }
     }
 
+    /// A network with the exits `low` and `middle`, and a level `kind` above them that answers a task of its own.
+    pub(crate) fn with_exits(hidden: usize) -> Self {
+        let dense = |units| Layer::Dense(Dense { units });
+        let level = |name: &str, layers, task: &str, units| Level {
+            name: name.parse().unwrap(),
+            layers,
+            head: Some(Head {
+                task: task.parse().unwrap(),
+                layers: vec![dense(units)],
+            }),
+        };
+        let body = || vec![dense(hidden), Layer::Relu];
+        let levels = vec![
+            level(
+                "low",
+                [vec![Layer::Flatten], body()].concat(),
+                "shape",
+                LABELS.len(),
+            ),
+            level("middle", body(), "shape", LABELS.len()),
+            level("kind", Vec::new(), "kind", KINDS.len()),
+            level("top", body(), "shape", LABELS.len()),
+        ];
+        let network = Network::new(&[1, SIDE, SIDE], &levels, 9, Precision::F32);
+        Self {
+            weights: network.weights(),
+            levels,
+        }
+    }
+
     /// What the server should say of these rows.
     pub(crate) fn probabilities(&self, rows: &[f32]) -> Vec<f32> {
+        self.probabilities_at(self.levels.len() - 1, rows)
+    }
+
+    /// What the head of a level says of these rows.
+    pub(crate) fn probabilities_at(&self, level: usize, rows: &[f32]) -> Vec<f32> {
         let plan = Plan::compile(
             &[1, SIDE, SIDE],
-            &self.levels,
-            &self.weights,
+            &self.levels[..=level],
+            &self.weights[..=level],
             Precision::F32,
         );
-        let mut answer = vec![0.0; rows.len() / ROW * LABELS.len()];
+        let classes = plan.output_len();
+        let mut answer = vec![0.0; rows.len() / ROW * classes];
         plan.run(rows, &mut answer, &mut Scratch::default());
-        answer.chunks_exact_mut(LABELS.len()).for_each(softmax);
+        answer.chunks_exact_mut(classes).for_each(softmax);
         answer
     }
 
@@ -107,27 +146,30 @@ impl Model {
                     shapes,
                     weights: weights.to_safetensors(),
                 });
-        let labels = LABELS.map(str::to_owned).to_vec();
-        let classification = Classification {
-            classes: LABELS.len(),
-            labels,
+        let task = |name: &str, labels: &[&str]| {
+            let labels: Vec<String> = labels.iter().map(|label| label.to_string()).collect();
+            Task::new(
+                name.parse().unwrap(),
+                Classification::new(labels.len(), labels),
+            )
         };
         let lineage = Lineage {
             recipe: Digest::from_bytes([0; 32]),
             data: Vec::new(),
+            validation: None,
             seed: 0,
             strategy: Strategy::EndToEnd,
             code: "strata 0".to_owned(),
+            weights: None,
             parent: None,
+            change: None,
         };
         let new = NewVersion {
             name: name.parse().unwrap(),
             description: String::new(),
             levels: levels.collect(),
-            tasks: vec![Task {
-                name: "shape".parse().unwrap(),
-                classification,
-            }],
+            network: None,
+            tasks: vec![task("shape", &LABELS), task("kind", &KINDS)],
             preparation,
             lineage,
             metrics: BTreeMap::new(),

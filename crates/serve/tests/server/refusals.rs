@@ -83,7 +83,7 @@ fn a_request_that_is_no_question_is_refused() {
     check(
         client,
         outputs(json!([{"name": "logits"}])),
-        "no output `logits`: expected probabilities, label or class",
+        "no output `logits`: expected one of probabilities, label, class",
     );
     check(
         client,

@@ -7,14 +7,19 @@ use std::{
 
 use strata_package::{Identity, Store};
 use strata_serve::{Action, KeyModels, KeyStore, NewKey, ServeOptions, Server};
+use strata_spec::{ExitCalibration, ExitThreshold};
 use tokio::sync::oneshot;
 
 use crate::{client::Client, model::Model};
 
-/// Serves `tiny` (versions 1 and 2, `stable` is 1), `wide` and `other`, until it is dropped.
+/// Serves `tiny` (versions 1 and 2, `stable` is 1), `wide`, `other` and `deep` (with exits, which are calibrated in version
+/// 2), until it is dropped.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) keys: KeyStore,
+    pub(crate) store: Store,
+    /// Signs and seals what is in the store.
+    pub(crate) identity: Identity,
     /// May do everything.
     pub(crate) admin: String,
     pub(crate) digest: String,
@@ -29,8 +34,32 @@ pub(crate) fn model(name: &str, version: u64) -> Model {
         ("tiny", _) => Model::new(100 * version, 8),
         // Slow enough for batches, where programs are compiled for debugging.
         ("wide", _) => Model::new(7, 1024),
+        ("deep", _) => Model::with_exits(1024),
         _ => Model::new(8, 8),
     }
+}
+
+/// The least confidence at which a row leaves at `low` in version 2 of `deep`; at `middle` none does.
+pub(crate) const CALIBRATED: f64 = 0.4375;
+
+fn calibrate(store: &Store, identity: &Identity) {
+    let selector = "deep".parse().unwrap();
+    let deep = store.manifest(&selector, &identity.access()).unwrap();
+    let exits = ExitCalibration {
+        thresholds: vec![ExitThreshold {
+            level: "low".parse().unwrap(),
+            confidence: CALIBRATED,
+        }],
+        epsilon: 0.1,
+        delta: 0.1,
+        method: String::new(),
+        data: Vec::new(),
+        rows: 0,
+        lost: 0.0,
+        work: 1.0,
+    };
+    let added = store.add_calibrated(&deep.manifest, "", exits, identity);
+    assert_eq!(added.unwrap().version, 2);
 }
 
 impl Running {
@@ -43,15 +72,24 @@ impl Running {
         let identity = Identity::init(&folder.path().join("identity")).unwrap();
         let root = folder.path().join("store");
         let store = Store::create_if_missing(&root).unwrap();
-        for (name, version) in [("tiny", 1), ("tiny", 2), ("wide", 1), ("other", 1)] {
+        for (name, version) in [
+            ("tiny", 1),
+            ("tiny", 2),
+            ("wide", 1),
+            ("other", 1),
+            ("deep", 1),
+        ] {
             assert_eq!(
                 model(name, version).add_to(&store, name, &identity),
                 version
             );
         }
-        store
-            .set_alias(&"tiny".parse().unwrap(), &"stable".parse().unwrap(), 1)
-            .unwrap();
+        calibrate(&store, &identity);
+        // A version that an alias names is served besides the highest one.
+        for (name, alias) in [("tiny", "stable"), ("deep", "plain")] {
+            let (name, alias) = (name.parse().unwrap(), alias.parse().unwrap());
+            store.set_alias(&name, &alias, 1).unwrap();
+        }
 
         let mut options = ServeOptions::new(&root, identity.access());
         options.address.set_port(0);
@@ -80,6 +118,8 @@ impl Running {
         let mut running = Self {
             address,
             keys,
+            store,
+            identity,
             admin: String::new(),
             digest,
             stop: Some(stop),

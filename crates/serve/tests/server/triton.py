@@ -24,10 +24,10 @@ def refused(status, ask):
     raise AssertionError(f"expected {status}")
 
 
-def ask(array, datatype, binary=True, outputs=None, **more):
+def ask(array, datatype, binary=True, outputs=None, model="tiny", **more):
     tensor = triton.InferInput("image", list(array.shape), datatype)
     tensor.set_data_from_numpy(array, binary_data=binary)
-    return client.infer("tiny", [tensor], outputs=outputs, headers=headers(), **more)
+    return client.infer(model, [tensor], outputs=outputs, headers=headers(), **more)
 
 
 assert client.is_server_live() and client.is_server_ready()
@@ -68,6 +68,24 @@ with open(path, "rb") as file:
     image = file.read()
 answer = ask(np.array([image, image], dtype=object), "BYTES").as_numpy("probabilities")
 assert answer.shape == (2, 3) and (answer[0] == answer[1]).all()
+
+# A model with exits and a second task.
+metadata = client.get_model_metadata("deep", headers=headers())
+of_shape, of_kind = ("probabilities", "label", "class", "exit"), ("kind.probabilities", "kind.label", "kind.class")
+assert [tensor["name"] for tensor in metadata["outputs"]] == [*of_shape, *of_kind]
+full = ask(rows, "FP32", model="deep", model_version="1")
+assert full.as_numpy("exit").tolist() == [b"top"] * 3
+assert full.as_numpy("kind.probabilities").shape == (3, 2)
+low = ask(rows, "FP32", model="deep", parameters={"exit": "low"})
+assert low.as_numpy("exit").tolist() == [b"low"] * 3 and low.get_response()["parameters"]["exit"] == "low"
+assert not (low.as_numpy("probabilities") == full.as_numpy("probabilities")).any()
+assert (low.as_numpy("kind.probabilities") == full.as_numpy("kind.probabilities")).all()
+sure = ask(rows, "FP32", model="deep", parameters={"confidence": 0.0}, outputs=mixed)
+assert (sure.as_numpy("probabilities") == low.as_numpy("probabilities")).all()
+kind = [triton.InferRequestedOutput("kind.label")]
+assert (ask(rows, "FP32", model="deep", outputs=kind).as_numpy("kind.label") == full.as_numpy("kind.label")).all()
+error = refused("400", lambda: ask(rows, "FP32", model="deep", parameters={"exit": "kind"}))
+assert "parameter `exit`: expected low, middle, top" in error.message(), error
 
 tensor = triton.InferInput("image", [3, 16], "FP32")
 tensor.set_data_from_numpy(rows)

@@ -93,6 +93,11 @@ fn check_layer(place: &str, layer: &Layer, depth: usize) -> Result<(), Problem> 
             check_range(&field("height"), pool.height, 1, 4096)?;
             check_range(&field("width"), pool.width, 1, 4096)
         }
+        Layer::Dropout(dropout) => within(&field("rate"), dropout.rate, 0.0, 0.99),
+        Layer::Subsample(subsample) => {
+            pair("stride", subsample.stride, 1)?;
+            check_range(&field("channels"), subsample.channels, 1, 1 << 16)
+        }
         Layer::Residual(residual) => {
             if residual.layers.is_empty() {
                 let text = "expected at least one layer".to_owned();

@@ -1,13 +1,19 @@
 //! What must hold between the parts of a recipe, beyond their form.
 
+mod data;
 mod layers;
+mod preparation;
+mod strategy;
 
 use std::collections::{HashMap, HashSet};
 
+pub(crate) use data::check_data;
 use layers::{check_layers, count_layers};
+use preparation::check_image;
+pub(crate) use strategy::check_strategy;
 
 use crate::{
-    Clip, DataSpec, Level, Optimizer, Preparation, RateSchedule, Task, Train,
+    Classification, Clip, DataSpec, Level, Optimizer, Preparation, RateSchedule, Task, Train,
     error::{list, nearest},
     level_shapes,
 };
@@ -26,33 +32,6 @@ pub(crate) fn problem(field: &str, text: String) -> Problem {
     (field.to_owned(), text)
 }
 
-pub(crate) fn check_data(data: &DataSpec) -> Result<(), Problem> {
-    let catalogue = ["mnist", "fashion-mnist", "digits"];
-    let is_path = data.source.contains('/');
-    if !is_path && !catalogue.contains(&data.source.as_str()) {
-        let found = format!(
-            "expected one of {} or the path of a folder, found `{}`",
-            list(&catalogue),
-            data.source
-        );
-        return Err(problem(
-            "data.source",
-            with_suggestion(found, &data.source, &catalogue),
-        ));
-    }
-    if let Some(validation) = &data.validation {
-        let fraction = validation.fraction;
-        if !(fraction > 0.0 && fraction <= 0.5) {
-            let text = format!(
-                "expected more than 0 and at most 0.5, found {}",
-                number(fraction)
-            );
-            return Err(problem("data.validation.fraction", text));
-        }
-    }
-    Ok(())
-}
-
 /// Checks that tasks, levels and preparation fit each other.
 pub(crate) fn check_levels(
     levels: &[Level],
@@ -60,36 +39,7 @@ pub(crate) fn check_levels(
     preparation: &Preparation,
 ) -> Result<(), Problem> {
     let Preparation::Image(image) = preparation;
-    for (side, value) in [("height", image.height), ("width", image.width)] {
-        check_range(&format!("preparation.image.{side}"), value, 1, 4096)?;
-    }
-    if ![1, 3].contains(&image.channels) {
-        let text = format!("expected 1 (grey) or 3 (RGB), found {}", image.channels);
-        return Err(problem("preparation.image.channels", text));
-    }
-    for (field, values, lowest) in [
-        ("mean", &image.mean, f32::MIN),
-        ("std", &image.std, f32::MIN_POSITIVE),
-    ] {
-        let field = format!("preparation.image.{field}");
-        if !values.is_empty() && values.len() != image.channels {
-            let text = format!(
-                "expected {} (one a channel), found {}",
-                image.channels,
-                values.len()
-            );
-            return Err((field, text));
-        }
-        if let Some(value) = values
-            .iter()
-            .find(|value| !value.is_finite() || **value < lowest)
-        {
-            return Err((
-                field,
-                format!("expected finite numbers (for std more than 0), found {value}"),
-            ));
-        }
-    }
+    check_image(image)?;
 
     if tasks.is_empty() {
         return Err(problem("tasks", "expected at least one task".to_owned()));
@@ -111,6 +61,7 @@ pub(crate) fn check_levels(
             2,
             100_000,
         )?;
+        check_groups(&field, classification)?;
         if !classification.labels.is_empty()
             && classification.labels.len() != classification.classes
         {
@@ -198,23 +149,60 @@ pub(crate) fn check_levels(
     check_parameters("levels", "they have", total)
 }
 
+fn check_groups(task: &str, classification: &Classification) -> Result<(), Problem> {
+    let groups = &classification.groups;
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let field = format!("{task}.classification.groups");
+    if groups.len() != classification.classes {
+        let (expected, found) = (classification.classes, groups.len());
+        let text = format!("expected {expected} groups (one a class), found {found}");
+        return Err((field, text));
+    }
+    let mut seen = HashSet::new();
+    for (index, group) in groups.iter().enumerate() {
+        let field = format!("{field}[{index}]");
+        if group.is_empty() {
+            return Err((
+                field,
+                "expected at least one of the data's classes".to_owned(),
+            ));
+        }
+        for class in group {
+            check_range(&field, *class as usize, 0, 100_000)?;
+            if !seen.insert(*class) {
+                return Err((field, format!("class {class} is in two groups")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that each task's data is there.
+pub(crate) fn check_task_data(tasks: &[Task], data: &DataSpec) -> Result<(), Problem> {
+    let sources: Vec<&str> = data.sources().collect();
+    for (index, task) in tasks.iter().enumerate() {
+        if let Some(source) = &task.data
+            && !sources.contains(&source.as_str())
+        {
+            let found = format!("expected one of {}, found `{source}`", list(&sources));
+            return Err((format!("tasks[{index}].data"), found));
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn check_train(train: &Train, has_validation: bool) -> Result<(), Problem> {
     check_range("train.epochs", train.epochs, 1, 1_000_000)?;
     check_range("train.batch", train.batch, 1, 1 << 20)?;
-    let rate = |field: &str, value: f64| {
-        if value > 0.0 && value <= 1e6 {
-            return Ok(());
-        }
-        let found = number(value);
-        let text = format!("expected a number of more than 0 and at most 1000000, found {found}");
-        Err(problem(field, text))
-    };
     // Smaller ones are zero as `f32`, or nearly so: then a weight without a gradient becomes 0 / 0.
     let epsilon = |field: &str, value: f64| within(field, value, 1e-30, 1e6);
     within("train.warm_up", train.warm_up, 0.0, 0.9)?;
+    within("train.label_smoothing", train.label_smoothing, 0.0, 0.9)?;
     match &train.optimizer {
         Optimizer::Sgd(sgd) => {
-            rate("train.optimizer.sgd.learning_rate", sgd.learning_rate)?;
+            rate_factor("train.optimizer.sgd.learning_rate", sgd.learning_rate)?;
             within("train.optimizer.sgd.momentum", sgd.momentum, 0.0, 0.9999)?;
             within(
                 "train.optimizer.sgd.weight_decay",
@@ -230,13 +218,13 @@ pub(crate) fn check_train(train: &Train, has_validation: bool) -> Result<(), Pro
             }
         }
         Optimizer::Adam(adam) => {
-            rate("train.optimizer.adam.learning_rate", adam.learning_rate)?;
+            rate_factor("train.optimizer.adam.learning_rate", adam.learning_rate)?;
             within("train.optimizer.adam.beta1", adam.beta1, 0.0, 0.999_999)?;
             within("train.optimizer.adam.beta2", adam.beta2, 0.0, 0.999_999_9)?;
             epsilon("train.optimizer.adam.epsilon", adam.epsilon)?;
         }
         Optimizer::AdamW(adamw) => {
-            rate("train.optimizer.adamw.learning_rate", adamw.learning_rate)?;
+            rate_factor("train.optimizer.adamw.learning_rate", adamw.learning_rate)?;
             within("train.optimizer.adamw.beta1", adamw.beta1, 0.0, 0.999_999)?;
             within("train.optimizer.adamw.beta2", adamw.beta2, 0.0, 0.999_999_9)?;
             epsilon("train.optimizer.adamw.epsilon", adamw.epsilon)?;
@@ -264,8 +252,8 @@ pub(crate) fn check_train(train: &Train, has_validation: bool) -> Result<(), Pro
         }
     }
     match train.clip {
-        Some(Clip::Norm(most)) => rate("train.clip.norm", most)?,
-        Some(Clip::Value(most)) => rate("train.clip.value", most)?,
+        Some(Clip::Norm(most)) => rate_factor("train.clip.norm", most)?,
+        Some(Clip::Value(most)) => rate_factor("train.clip.value", most)?,
         None => {}
     }
     if let Some(stopping) = &train.early_stopping {
@@ -288,6 +276,16 @@ pub(crate) fn check_train(train: &Train, has_validation: bool) -> Result<(), Pro
         }
     }
     Ok(())
+}
+
+/// A rate, or what one is multiplied by.
+fn rate_factor(field: &str, value: f64) -> Result<(), Problem> {
+    if value > 0.0 && value <= 1e6 {
+        return Ok(());
+    }
+    let found = number(value);
+    let text = format!("expected a number of more than 0 and at most 1000000, found {found}");
+    Err(problem(field, text))
 }
 
 fn check_parameters(field: &str, who: &str, count: usize) -> Result<(), Problem> {
@@ -334,7 +332,7 @@ fn check_range(field: &str, value: usize, low: usize, high: usize) -> Result<(),
     ))
 }
 
-fn with_suggestion(text: String, word: &str, words: &[&str]) -> String {
+pub(crate) fn with_suggestion(text: String, word: &str, words: &[&str]) -> String {
     match nearest(word, words.iter().copied()) {
         Some(word) => format!("{text}; did you mean `{word}`?"),
         None => text,

@@ -53,6 +53,7 @@ impl Conv {
             stride: self.stride.0,
             padding: self.padding.0,
             dilation: self.dilation.0,
+            ceil: false,
         }
     }
 

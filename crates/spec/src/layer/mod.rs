@@ -2,9 +2,11 @@
 
 mod composed;
 mod conv;
+mod dropout;
 mod norm;
 mod pair;
 mod pooling;
+mod subsample;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -20,9 +22,11 @@ use serde::{
 
 pub use composed::{Branches, Residual};
 pub use conv::Conv;
+pub use dropout::Dropout;
 pub use norm::{BatchNorm, LayerNorm};
 pub use pair::Pair;
 pub use pooling::{AdaptiveAveragePool, AveragePool, MaxPool};
+pub use subsample::Subsample;
 pub use window::Window;
 
 /// One layer, written as a word (`"relu"`) or as a word with settings (`{ dense = { units = 128 } }`).
@@ -52,6 +56,10 @@ pub enum Layer {
     AdaptiveAveragePool(AdaptiveAveragePool),
     /// The mean of each channel: `[channels, height, width]` to `[channels]`.
     GlobalAveragePool,
+    /// Numbers left out at random while learning, any shape.
+    Dropout(Dropout),
+    /// Every so many places of a map, and channels of zeros around its own; maps to maps.
+    Subsample(Subsample),
     /// The sum of two ways through layers, which must give the same shape.
     Residual(Residual),
     /// Several ways through layers, their channels put together.
@@ -102,7 +110,7 @@ impl Layer {
     pub fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError> {
         let output = match self {
             Self::Flatten => vec![input.iter().product()],
-            Self::Relu => input.to_vec(),
+            Self::Relu | Self::Dropout(_) => input.to_vec(),
             Self::Dense(dense) if input.len() == 1 => vec![dense.units],
             Self::Dense(_) => {
                 let expected = "takes rows of one dimension (put `flatten` before it)";
@@ -114,6 +122,7 @@ impl Layer {
             Self::MaxPool(pool) => pool.output_shape(input)?,
             Self::AveragePool(pool) => pool.output_shape(input)?,
             Self::AdaptiveAveragePool(pool) => pool.output_shape(input)?,
+            Self::Subsample(subsample) => subsample.output_shape(input)?,
             Self::GlobalAveragePool => vec![map_shape("global-average-pool", input)?[0]],
             Self::Residual(residual) => residual.output_shape(input)?,
             Self::Branches(branches) => branches.output_shape(input)?,
@@ -136,7 +145,9 @@ impl Layer {
             | Self::MaxPool(_)
             | Self::AveragePool(_)
             | Self::AdaptiveAveragePool(_)
-            | Self::GlobalAveragePool => 0,
+            | Self::GlobalAveragePool
+            | Self::Dropout(_)
+            | Self::Subsample(_) => 0,
             Self::Dense(dense) => dense
                 .units
                 .saturating_mul(input.iter().product::<usize>().saturating_add(1)),
@@ -167,6 +178,8 @@ impl Layer {
             Self::AveragePool(_) => "average-pool",
             Self::AdaptiveAveragePool(_) => "adaptive-average-pool",
             Self::GlobalAveragePool => "global-average-pool",
+            Self::Dropout(_) => "dropout",
+            Self::Subsample(_) => "subsample",
             Self::Residual(_) => "residual",
             Self::Branches(_) => "branches",
         }

@@ -22,6 +22,9 @@ pub struct MaxPool {
     /// Distance between the places of one window, 1 to 255. Default: 1.
     #[serde(default = "one")]
     pub dilation: Pair,
+    /// Whether a last window may reach over the edge, so that sizes are rounded up (`ceil_mode` in PyTorch). Default: false.
+    #[serde(default)]
+    pub ceil: bool,
 }
 
 /// Settings of [`Layer::AveragePool`](super::Layer::AveragePool).
@@ -56,6 +59,17 @@ pub struct AdaptiveAveragePool {
 }
 
 impl MaxPool {
+    /// A square window; the other settings are the defaults.
+    pub fn square(kernel: usize) -> Self {
+        Self {
+            kernel: kernel.into(),
+            stride: None,
+            padding: zero(),
+            dilation: one(),
+            ceil: false,
+        }
+    }
+
     /// How its window moves.
     pub fn window(&self) -> Window {
         Window {
@@ -63,6 +77,7 @@ impl MaxPool {
             stride: self.stride.unwrap_or(self.kernel).0,
             padding: self.padding.0,
             dilation: self.dilation.0,
+            ceil: self.ceil,
         }
     }
 
@@ -79,6 +94,7 @@ impl AveragePool {
             stride: self.stride.unwrap_or(self.kernel).0,
             padding: self.padding.0,
             dilation: [1; 2],
+            ceil: false,
         }
     }
 

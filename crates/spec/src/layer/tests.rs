@@ -1,4 +1,4 @@
-use crate::{Layer, Recipe};
+use crate::{Layer, MaxPool, Recipe};
 
 const MNIST: &str = include_str!("../../../../recipes/mnist-cnn.toml");
 
@@ -74,6 +74,16 @@ fn settings_that_make_no_sense_are_refused() {
             "expected 1 to 4096, found 5000",
         ),
         (
+            "{ dropout = { rate = 1 } }",
+            "[0].dropout.rate",
+            "expected a number from 0 to 0.99, found 1",
+        ),
+        (
+            "{ subsample = { stride = [2, 0], channels = 4 } }",
+            "[0].subsample.stride",
+            "expected 1 to 255, found 0",
+        ),
+        (
             "{ residual = { layers = [] } }",
             "[0].residual.layers",
             "expected at least one layer",
@@ -125,6 +135,13 @@ fn shapes_that_do_not_fit_are_refused() {
             ),
         ),
         (
+            "[{ subsample = { stride = 2, channels = 4 } }]",
+            "[0]",
+            format!(
+                "subsample gives 4 channels, which must be more than those that go in by an even number, {below} [1, 28, 28]"
+            ),
+        ),
+        (
             "[\"layer-norm\"]",
             "[0]",
             format!(
@@ -161,6 +178,33 @@ fn shapes_that_do_not_fit_are_refused() {
         ),
     ] {
         check_error(layers, field, &format!("level `strokes`: {problem}"));
+    }
+}
+
+#[test]
+fn a_last_window_may_reach_over_the_edge() {
+    // Sizes of PyTorch 2.15: MaxPool2d(kernel, stride, padding, ceil_mode=True).
+    for (size, kernel, stride, padding, expected) in [
+        (28, 3, 2, 0, 14),
+        (29, 3, 2, 0, 14),
+        (2, 3, 2, 0, 1),
+        (4, 2, 3, 0, 2),
+        (2, 1, 3, 0, 1),
+        (5, 3, 3, 1, 2),
+        (7, 2, 2, 1, 4),
+    ] {
+        let pool = Layer::MaxPool(MaxPool {
+            stride: Some(stride.into()),
+            padding: padding.into(),
+            ceil: true,
+            ..MaxPool::square(kernel)
+        });
+        let found = pool.output_shape(&[5, size, size]).unwrap();
+        assert_eq!(
+            found,
+            [5, expected, expected],
+            "{size} {kernel} {stride} {padding}"
+        );
     }
 }
 
@@ -222,8 +266,8 @@ fn a_network_by_name_is_its_levels() {
         .iter()
         .map(|level| level.name.as_str())
         .collect();
-    assert_eq!(names, ["stem", "stage1", "stage2", "stage3", "stage4"]);
-    assert_eq!(recipe.network, None);
+    assert_eq!(names, ["stem", "layer1", "layer2", "layer3", "layer4"]);
+    assert!(recipe.network.is_some());
     assert_eq!(
         Recipe::parse(&recipe.to_toml(), "resolved", &[]),
         Ok(recipe)
@@ -231,8 +275,8 @@ fn a_network_by_name_is_its_levels() {
 
     let error = |network: &str| with(network).unwrap_err().to_string();
     assert_eq!(
-        error("[network.resnet]\ndepth = 20"),
-        "r.toml:26: network.resnet.depth: expected 18 or 34, found 20"
+        error("[network.resnet]\ndepth = 19"),
+        "r.toml:26: network.resnet.depth: expected one of 18, 34, 50, 101, 152, 20, 32, 44, 56, 110, found 19"
     );
     assert_eq!(
         error("[network.resnet]\ndepth = 18\nstem = \"cifra\""),

@@ -9,6 +9,9 @@ pub struct Window {
     pub padding: [usize; 2],
     /// Distance between the places of one window.
     pub dilation: [usize; 2],
+    /// Whether a last window may reach over the edge of the padded map, if it begins within the map or the padding before it:
+    /// otherwise places that fill no window are left out.
+    pub ceil: bool,
 }
 
 impl Window {
@@ -20,7 +23,12 @@ impl Window {
             let padded = self.padding[axis]
                 .checked_mul(2)?
                 .checked_add(input[axis])?;
-            Some(padded.checked_sub(span)?.checked_div(self.stride[axis])? + 1)
+            let stride = self.stride[axis];
+            let over = if self.ceil { stride.checked_sub(1)? } else { 0 };
+            let free = padded.checked_add(over)?.checked_sub(span)?;
+            let last = free.checked_div(stride)?;
+            let begins_within = last * stride < input[axis] + self.padding[axis];
+            Some(last + usize::from(!self.ceil || begins_within))
         };
         Some([along(0)?, along(1)?])
     }

@@ -1,162 +1,203 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BatchNorm, Conv, Dense, Head, Layer, Level, MaxPool, Name, Pair, Residual};
+use super::{
+    NamedNetwork, Stem,
+    stack::{Stack, Stage},
+};
+use crate::{BatchNorm, Conv, Layer, Level, MaxPool, Name, Pair, Subsample};
 
 /// Settings of a residual network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resnet {
-    /// Layers with weights: 18 or 34.
+    /// Layers with weights: 18, 34, 50, 101 or 152; or 20, 32, 44, 56 or 110 for the small networks, which are for images
+    /// of 32x32.
     pub depth: usize,
-    /// Default: `imagenet`.
-    #[serde(default)]
-    pub stem: Stem,
+    /// Default: `imagenet`; the small networks have `cifar` and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stem: Option<Stem>,
+    /// Stages after which a level ends. Default: each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuts: Option<Vec<Name>>,
 }
 
-/// What stands below the first stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stem {
-    /// A convolution of 7x7 with stride 2, and a max pooling of 3x3 with stride 2: for images of some 224x224.
-    #[default]
-    Imagenet,
-    /// A convolution of 3x3 with stride 1: for images of some 32x32.
-    Cifar,
-}
-
-/// Depth, and the number of blocks in each stage, of those made of basic blocks.
+/// Depth, and the number of blocks in each stage: of two convolutions, ...
 const BASIC: [(usize, [usize; 4]); 2] = [(18, [2, 2, 2, 2]), (34, [3, 4, 6, 3])];
+/// ... and of three.
+const BOTTLENECK: [(usize, [usize; 4]); 3] = [
+    (50, [3, 4, 6, 3]),
+    (101, [3, 4, 23, 3]),
+    (152, [3, 8, 36, 3]),
+];
+/// Depths of the small networks, which have three stages of `(depth - 2) / 6` blocks.
+const SMALL: [usize; 5] = [20, 32, 44, 56, 110];
 
-/// ResNet-18: torchvision's definition with the stem `Imagenet`. Its levels are `stem` and `stage1` to `stage4`; the last
+/// ResNet-18: torchvision's definition with the stem `Imagenet`. Its levels are `stem` and `layer1` to `layer4`; the last
 /// one has the head for `classes` classes of `task`.
 pub fn resnet18(stem: Stem, task: &Name, classes: usize) -> Vec<Level> {
-    basic(BASIC[0].1, stem, task, classes)
+    let resnet = Resnet {
+        depth: 18,
+        stem: Some(stem),
+        cuts: None,
+    };
+    NamedNetwork::Resnet(resnet)
+        .levels(task, classes)
+        .expect("there is a network of depth 18")
 }
 
 impl Resnet {
-    pub(super) fn levels(
-        &self,
-        task: &Name,
-        classes: usize,
-    ) -> Result<Vec<Level>, (String, String)> {
-        let known = BASIC.iter().find(|(depth, _)| *depth == self.depth);
-        let (_, blocks) = known.ok_or_else(|| {
-            let depths = BASIC.map(|(depth, _)| depth.to_string()).join(" or ");
-            let text = format!("expected {depths}, found {}", self.depth);
-            ("resnet.depth".to_owned(), text)
-        })?;
-        Ok(basic(*blocks, self.stem, task, classes))
-    }
-}
-
-fn basic(blocks: [usize; 4], stem: Stem, task: &Name, classes: usize) -> Vec<Level> {
-    let level = |name: String, layers| Level {
-        name: name.parse().expect("a name of letters and a digit"),
-        layers,
-        head: None,
-    };
-    let mut levels = vec![level("stem".to_owned(), stem_layers(stem))];
-    let mut below = 64;
-    for (stage, blocks) in blocks.into_iter().enumerate() {
-        let channels = 64 << stage;
-        let mut layers = Vec::new();
-        for block in 0..blocks {
-            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-            layers.extend([basic_block(below, channels, stride), Layer::Relu]);
-            below = channels;
+    pub(super) fn stages(&self, classes: usize) -> Result<Vec<Stage>, (String, String)> {
+        let stem = self.stem.unwrap_or_default();
+        let blocks_of = |known: &[(usize, [usize; 4])]| {
+            let known = known.iter().find(|(depth, _)| *depth == self.depth);
+            known.map(|(_, blocks)| *blocks)
+        };
+        if let Some(blocks) = blocks_of(&BASIC) {
+            return Ok(large(blocks, stem, classes, 1, basic_block));
         }
-        levels.push(level(format!("stage{}", stage + 1), layers));
-    }
-    let top = levels.last_mut().expect("four stages");
-    top.head = Some(Head {
-        task: task.clone(),
-        layers: vec![
-            Layer::GlobalAveragePool,
-            Layer::Dense(Dense { units: classes }),
-        ],
-    });
-    levels
-}
-
-fn stem_layers(stem: Stem) -> Vec<Layer> {
-    let norm = Layer::BatchNorm(BatchNorm::default());
-    match stem {
-        Stem::Imagenet => vec![
-            conv(64, 7, 2),
-            norm,
-            Layer::Relu,
-            Layer::MaxPool(MaxPool {
-                kernel: 3.into(),
-                stride: Some(2.into()),
-                padding: 1.into(),
-                dilation: 1.into(),
-            }),
-        ],
-        Stem::Cifar => vec![conv(64, 3, 1), norm, Layer::Relu],
+        if let Some(blocks) = blocks_of(&BOTTLENECK) {
+            return Ok(large(blocks, stem, classes, 4, bottleneck));
+        }
+        if !SMALL.contains(&self.depth) {
+            let large = BASIC.iter().chain(&BOTTLENECK).map(|(depth, _)| depth);
+            let depths: Vec<String> = large.chain(&SMALL).map(usize::to_string).collect();
+            let text = format!(
+                "expected one of {}, found {}",
+                depths.join(", "),
+                self.depth
+            );
+            return Err(("depth".to_owned(), text));
+        }
+        if self.stem == Some(Stem::Imagenet) {
+            let text = format!("a network of depth {} has the stem `cifar`", self.depth);
+            return Err(("stem".to_owned(), text));
+        }
+        Ok(small((self.depth - 2) / 6, classes))
     }
 }
 
-/// Two convolutions beside a shortcut; the ReLU over their sum is the layer above.
-fn basic_block(below: usize, channels: usize, stride: usize) -> Layer {
-    let norm = || Layer::BatchNorm(BatchNorm::default());
-    let layers = vec![
-        conv(channels, 3, stride),
-        norm(),
-        Layer::Relu,
-        conv(channels, 3, 1),
-        norm(),
-    ];
-    let shortcut = if below == channels && stride == 1 {
-        Vec::new()
-    } else {
-        vec![conv(channels, 1, stride), norm()]
+/// A block of so many channels in its middle above `below` channels, with its stride.
+type Block = fn(below: usize, channels: usize, stride: usize) -> Stack;
+
+fn large(
+    blocks: [usize; 4],
+    stem: Stem,
+    classes: usize,
+    expansion: usize,
+    block: Block,
+) -> Vec<Stage> {
+    let norm = BatchNorm::default();
+    let first = match stem {
+        Stem::Imagenet => conv(64, 7, 2),
+        Stem::Cifar => conv(64, 3, 1),
     };
-    Layer::Residual(Residual { layers, shortcut })
+    let mut body = Stack::new().conv("conv1", first).norm("bn1", norm).relu();
+    if stem == Stem::Imagenet {
+        body = body.add(Layer::MaxPool(MaxPool {
+            stride: Some(2.into()),
+            padding: 1.into(),
+            ..MaxPool::square(3)
+        }));
+    }
+    let mut stages = vec![Stage::new("stem", body)];
+    let mut below = 64;
+    for (index, blocks) in blocks.into_iter().enumerate() {
+        let name = format!("layer{}", index + 1);
+        let channels = 64 << index;
+        let mut body = Stack::new();
+        for number in 0..blocks {
+            let stride = if index > 0 && number == 0 { 2 } else { 1 };
+            body = body.and(block(below, channels, stride).under(&format!("{name}.{number}")));
+            below = channels * expansion;
+        }
+        stages.push(Stage::new(name, body));
+    }
+    with_head(stages, "fc", classes)
+}
+
+/// The networks of section 4.2 of the paper, whose shortcuts have no weights (option A).
+fn small(blocks: usize, classes: usize) -> Vec<Stage> {
+    let body = Stack::new().conv("conv1", conv(16, 3, 1));
+    let body = body.norm("bn1", BatchNorm::default()).relu();
+    let mut stages = vec![Stage::new("stem", body)];
+    for index in 0..3 {
+        let name = format!("layer{}", index + 1);
+        let channels = 16 << index;
+        let mut body = Stack::new();
+        for number in 0..blocks {
+            let narrows = index > 0 && number == 0;
+            let (stride, shortcut) = if narrows {
+                let subsample = Subsample {
+                    stride: 2.into(),
+                    channels,
+                };
+                (2, Stack::new().add(Layer::Subsample(subsample)))
+            } else {
+                (1, Stack::new())
+            };
+            let block = Stack::new().residual(two_convolutions(channels, stride), shortcut);
+            body = body.and(block.relu().under(&format!("{name}.{number}")));
+        }
+        stages.push(Stage::new(name, body));
+    }
+    with_head(stages, "linear", classes)
+}
+
+fn with_head(mut stages: Vec<Stage>, module: &str, classes: usize) -> Vec<Stage> {
+    let head = Stack::new().add(Layer::GlobalAveragePool);
+    let top = stages.pop().expect("a network has stages");
+    stages.push(top.with_head(head.dense(module, classes)));
+    stages
+}
+
+fn basic_block(below: usize, channels: usize, stride: usize) -> Stack {
+    let shortcut = shortcut(below, channels, stride);
+    Stack::new()
+        .residual(two_convolutions(channels, stride), shortcut)
+        .relu()
+}
+
+fn two_convolutions(channels: usize, stride: usize) -> Stack {
+    Stack::new()
+        .conv("conv1", conv(channels, 3, stride))
+        .norm("bn1", BatchNorm::default())
+        .relu()
+        .conv("conv2", conv(channels, 3, 1))
+        .norm("bn2", BatchNorm::default())
+}
+
+/// The stride is that of the convolution of 3x3, as in torchvision (the paper has it in the one before).
+fn bottleneck(below: usize, channels: usize, stride: usize) -> Stack {
+    let layers = Stack::new()
+        .conv("conv1", conv(channels, 1, 1))
+        .norm("bn1", BatchNorm::default())
+        .relu()
+        .conv("conv2", conv(channels, 3, stride))
+        .norm("bn2", BatchNorm::default())
+        .relu()
+        .conv("conv3", conv(4 * channels, 1, 1))
+        .norm("bn3", BatchNorm::default());
+    Stack::new()
+        .residual(layers, shortcut(below, 4 * channels, stride))
+        .relu()
+}
+
+fn shortcut(below: usize, channels: usize, stride: usize) -> Stack {
+    if below == channels && stride == 1 {
+        return Stack::new();
+    }
+    Stack::new()
+        .conv("downsample.0", conv(channels, 1, stride))
+        .norm("downsample.1", BatchNorm::default())
 }
 
 /// A convolution that keeps the size but for the stride, without bias.
-fn conv(channels: usize, kernel: usize, stride: usize) -> Layer {
-    Layer::Conv(Conv {
+fn conv(channels: usize, kernel: usize, stride: usize) -> Conv {
+    Conv {
         stride: stride.into(),
         padding: Pair::from(kernel / 2),
         bias: false,
         ..Conv::square(channels, kernel)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::level_shapes;
-
-    fn check(depth: usize, stem: Stem, input: usize, output: [usize; 3], parameters: usize) {
-        let task = "object".parse().unwrap();
-        let levels = Resnet { depth, stem }.levels(&task, 1000).unwrap();
-        let shapes = level_shapes(&[3, input, input], &levels).unwrap();
-        assert_eq!(shapes[4].output, output);
-        assert_eq!(shapes[4].head, Some(vec![1000]));
-        let counts = levels.iter().zip(&shapes);
-        let count: usize = counts.map(|(level, shapes)| level.parameters(shapes)).sum();
-        assert_eq!(count, parameters);
-    }
-
-    #[test]
-    fn sizes_are_those_of_torchvision() {
-        check(18, Stem::Imagenet, 224, [512, 7, 7], 11_689_512);
-        check(34, Stem::Imagenet, 224, [512, 7, 7], 21_797_672);
-        // The kernel of the first convolution has 9 places where it had 49.
-        check(18, Stem::Cifar, 32, [512, 4, 4], 11_689_512 - 40 * 3 * 64);
-    }
-
-    #[test]
-    fn other_depths_are_refused_with_the_known_ones() {
-        let resnet = Resnet {
-            depth: 19,
-            stem: Stem::Cifar,
-        };
-        let (field, problem) = resnet.levels(&"object".parse().unwrap(), 10).unwrap_err();
-        assert_eq!(field, "resnet.depth");
-        assert_eq!(problem, "expected 18 or 34, found 19");
     }
 }

@@ -2,37 +2,40 @@ use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (460, 280);
 
-/// One or two curves over epochs.
-pub(super) struct Chart {
-    title: &'static str,
-    names: [&'static str; 2],
-    pub(super) first: Vec<(f64, f64)>,
-    pub(super) second: Vec<(f64, f64)>,
+/// Curves over epochs.
+pub(super) struct Chart<'a> {
+    title: &'a str,
+    curves: Vec<Curve<'a>>,
 }
 
-impl Chart {
-    pub(super) fn new(title: &'static str, first: &'static str, second: &'static str) -> Self {
-        Self {
-            title,
-            names: [first, second],
-            first: Vec::new(),
-            second: Vec::new(),
-        }
+/// A name, and values at epochs.
+type Curve<'a> = (&'a str, Vec<(f64, f64)>);
+
+const COLORS: [RGBColor; 6] = [
+    RGBColor(42, 90, 160),
+    RGBColor(200, 90, 30),
+    RGBColor(42, 120, 80),
+    RGBColor(150, 60, 140),
+    RGBColor(120, 100, 40),
+    RGBColor(90, 90, 90),
+];
+
+impl<'a> Chart<'a> {
+    pub(super) fn new(title: &'a str, curves: Vec<Curve<'a>>) -> Self {
+        Self { title, curves }
     }
 
     /// The chart as SVG; empty without points.
     pub(super) fn to_svg(&self) -> String {
-        let values = self
-            .first
-            .iter()
-            .chain(&self.second)
+        let points = || self.curves.iter().flat_map(|(_, points)| points);
+        let values = points()
             .map(|point| point.1)
             .filter(|value| value.is_finite());
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
             (l.min(v), h.max(v))
         });
-        let last = self.first.last().map_or(1.0, |point| point.0).max(2.0);
-        if self.first.is_empty() || low > high {
+        let last = points().map(|point| point.0).fold(2.0, f64::max);
+        if low > high {
             return String::new();
         }
         let margin = ((high - low) * 0.08).max(1e-3);
@@ -64,10 +67,7 @@ impl Chart {
             .x_label_formatter(&|epoch| format!("{epoch:.0}"))
             .light_line_style(WHITE)
             .draw()?;
-        for (points, name, color) in [
-            (&self.first, self.names[0], RGBColor(42, 90, 160)),
-            (&self.second, self.names[1], RGBColor(200, 90, 30)),
-        ] {
+        for ((name, points), color) in self.curves.iter().zip(COLORS.iter().cycle()) {
             if points.is_empty() {
                 continue;
             }
@@ -75,7 +75,7 @@ impl Chart {
                 .draw_series(
                     LineSeries::new(points.iter().copied(), color.stroke_width(2)).point_size(2),
                 )?
-                .label(name)
+                .label(*name)
                 .legend(move |(x, y)| {
                     PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2))
                 });

@@ -1,15 +1,16 @@
 //! The page about a run: one HTML file that needs nothing else, neither network nor script.
 
 mod charts;
+pub(crate) mod comparison;
 
 use std::{fmt::Write, io::Cursor};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use strata_data::Images;
 use strata_nn::highest;
-use strata_spec::{Classification, Recipe};
+use strata_spec::{Classification, Name, Recipe};
 
-use crate::{Event, EventKind, Metrics, StopReason, TOP_K};
+use crate::{Event, EventKind, HeadMetrics, Metrics, StopReason, TOP_K};
 
 /// Mistakes on the page.
 const MOST_MISTAKES: usize = 24;
@@ -31,13 +32,14 @@ pub(crate) struct Mistake {
 pub(crate) fn worst_mistakes(
     logits: &[f32],
     images: &Images,
+    targets: &[Option<u32>],
     classification: &Classification,
 ) -> Vec<Mistake> {
     let classes = classification.classes;
     let mut wrong: Vec<(f64, usize, usize)> = Vec::new();
-    for (index, (row, &label)) in logits.chunks_exact(classes).zip(&images.labels).enumerate() {
+    for (index, (row, target)) in logits.chunks_exact(classes).zip(targets).enumerate() {
         let predicted = highest(row);
-        if predicted != label as usize {
+        if target.is_some_and(|target| target as usize != predicted) {
             let sum: f64 = row
                 .iter()
                 .map(|logit| f64::from(*logit - row[predicted]).exp())
@@ -50,7 +52,7 @@ pub(crate) fn worst_mistakes(
         Some(Mistake {
             png: png(images, row)?,
             row,
-            right: classification.label(images.labels[row] as usize),
+            right: classification.label(targets[row]? as usize),
             predicted: classification.label(predicted),
             confidence,
         })
@@ -98,10 +100,13 @@ pub(crate) fn page(recipe: &Recipe, events: &[Event], mistakes: &[Mistake]) -> S
             reason,
             best_epoch,
             test,
+            heads,
             seconds,
+            ..
         } = &event.kind
         {
             add_result(&mut page, *reason, *best_epoch, test, *seconds);
+            add_heads(&mut page, heads);
         }
     }
     add_curves(&mut page, events);
@@ -157,11 +162,26 @@ fn add_result(
     writeln!(page, "</dl><p>{why}.</p>").expect("writing to a string");
 }
 
+fn add_heads(page: &mut String, heads: &[HeadMetrics]) {
+    if heads.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Heads below the top</h2><table><tr><th>level</th><th>task</th><th>test accuracy</th></tr>\n");
+    for head in heads {
+        let (level, task) = (escape(head.level.as_str()), escape(head.task.as_str()));
+        let accuracy = 100.0 * head.test.accuracy;
+        writeln!(
+            page,
+            "<tr><td>{level}</td><td>{task}</td><td>{accuracy:.2} %</td></tr>"
+        )
+        .expect("writing to a string");
+    }
+    page.push_str("</table>");
+}
+
 fn add_curves(page: &mut String, events: &[Event]) {
-    let mut curves = [
-        charts::Chart::new("Loss", "training", "validation"),
-        charts::Chart::new("Accuracy", "training", "validation"),
-    ];
+    // Of losses and of accuracies: on the training rows, on the validation rows.
+    let mut curves = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
     for event in events {
         if let EventKind::Epoch {
             epoch,
@@ -172,17 +192,18 @@ fn add_curves(page: &mut String, events: &[Event]) {
         } = &event.kind
         {
             let at = *epoch as f64;
-            curves[0].first.push((at, *loss));
-            curves[1].first.push((at, *accuracy));
+            curves[0][0].push((at, *loss));
+            curves[1][0].push((at, *accuracy));
             if let Some(validation) = validation {
-                curves[0].second.push((at, validation.loss));
-                curves[1].second.push((at, validation.accuracy));
+                curves[0][1].push((at, validation.loss));
+                curves[1][1].push((at, validation.accuracy));
             }
         }
     }
     page.push_str("<div class=\"row\">");
-    for curve in &curves {
-        page.push_str(&curve.to_svg());
+    for (title, [training, validation]) in ["Loss", "Accuracy"].into_iter().zip(curves) {
+        let curves = vec![("training", training), ("validation", validation)];
+        page.push_str(&charts::Chart::new(title, curves).to_svg());
     }
     page.push_str("</div>\n");
 }
@@ -274,6 +295,8 @@ fn add_timing(page: &mut String, events: &[Event]) {
                 precision,
                 threads,
                 parameters,
+                given,
+                fresh_heads,
             } => {
                 rows = *train_rows;
                 write!(
@@ -284,6 +307,20 @@ fn add_timing(page: &mut String, events: &[Event]) {
                     escape(data)
                 )
                 .expect("writing to a string");
+                if let Some(file) = given {
+                    let heads: Vec<&str> = fresh_heads.iter().map(Name::as_str).collect();
+                    write!(
+                        page,
+                        "<p>Weights to begin with: {}; heads that began afresh: {}.</p>",
+                        escape(&file.name),
+                        if heads.is_empty() {
+                            "none".to_owned()
+                        } else {
+                            heads.join(", ")
+                        }
+                    )
+                    .expect("writing to a string");
+                }
             }
             EventKind::Epoch {
                 epoch,
@@ -320,14 +357,14 @@ fn add_timing(page: &mut String, events: &[Event]) {
     .expect("writing to a string");
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
 }
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}\
+pub(super) const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}\
 h1{margin-bottom:0}dl{display:flex;flex-wrap:wrap;gap:1.5rem}dt{color:#666;font-size:.8rem}\
 dd{margin:0;font-size:1.4rem}table{border-collapse:collapse}td,th{padding:.2rem .55rem;text-align:right;\
 border:1px solid #ddd}.row{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;font-size:.85rem}\
@@ -346,12 +383,12 @@ mod tests {
             channels: 1,
             pixels: vec![0; 6],
             labels: vec![0, 1, 1],
+            origins: vec![],
         };
-        let classification = Classification {
-            classes: 2,
-            labels: Vec::new(),
-        };
-        let mistakes = worst_mistakes(&[0.0, 1.0, 5.0, 0.0, 0.0, 1.0], &images, &classification);
+        let classification = Classification::new(2, Vec::new());
+        let targets = [Some(0), Some(1), Some(1)];
+        let logits = [0.0, 1.0, 5.0, 0.0, 0.0, 1.0];
+        let mistakes = worst_mistakes(&logits, &images, &targets, &classification);
         assert_eq!(
             mistakes
                 .iter()

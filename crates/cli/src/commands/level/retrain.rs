@@ -1,0 +1,111 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, ensure};
+use serde_json::json;
+use strata_data::Preparer;
+use strata_spec::{Augmentation, LevelOrigin, Manifest, Preparation, Recipe, Retrained, Train};
+use strata_train::{Retraining, recipe_digest, retrain};
+
+use super::{
+    super::{
+        data::load_source,
+        train::{load_data, read_recipe},
+    },
+    base::Base,
+    change::NewLevel,
+};
+/// The level as it is after learning from the recipe's data, or from `--data`.
+pub(super) fn learned(
+    base: &Base,
+    recipe: Option<&Path>,
+    set: &[String],
+) -> anyhow::Result<NewLevel> {
+    let manifest = &base.package.manifest;
+    let levels = manifest.architecture();
+    let recipe = recipe
+        .map(|file| Ok::<_, anyhow::Error>((checked_recipe(file, set, manifest)?, folder_of(file))))
+        .transpose()?;
+    let classes = manifest.data_classes();
+    let Preparation::Image(image) = &manifest.preparation;
+    let data = match (&base.gate.data, &recipe) {
+        (Some(source), _) => load_source(source, &Preparer::new(image), classes, base.output)?,
+        (None, Some((recipe, folder))) => load_data(recipe, folder, base.output)?,
+        (None, None) => bail!("expected a recipe or --data SOURCE"),
+    };
+    let origin = Retrained {
+        recipe: recipe.as_ref().map(|(recipe, _)| recipe_digest(recipe)),
+        data: data.digests.clone(),
+        seed: recipe.as_ref().map_or(0, |(recipe, _)| recipe.seed),
+    };
+    let usual: Train = serde_json::from_value(json!({ "epochs": USUAL_EPOCHS }))?;
+    let weights = base.weights(&levels, None)?;
+    let augmentation = recipe.as_ref().map(|(recipe, _)| &recipe.data.augmentation);
+    let augmentation = augmentation.map_or(&[][..], |augmentation| augmentation);
+    ensure!(
+        !augmentation.iter().any(Augmentation::mixes_rows),
+        "data.augmentation: mixup and cutmix are for `strata train`; leave them out by --set"
+    );
+    let job = Retraining {
+        levels: &levels,
+        weights: &weights,
+        level: base.index,
+        preparation: &manifest.preparation,
+        tasks: &manifest.tasks,
+        train: recipe.as_ref().map_or(&usual, |(recipe, _)| &recipe.train),
+        augmentation,
+        seed: origin.seed,
+        precision: manifest.precision,
+    };
+    let output = base.output;
+    let learned = retrain(&job, data, &mut |epoch, loss| {
+        output.note(&format!("epoch {epoch:>3}  loss {loss:.4}"));
+    })?;
+    Ok(NewLevel {
+        architecture: levels[base.index].clone(),
+        weights: learned.to_safetensors().into(),
+        origin: LevelOrigin::Retrained(origin),
+        is_at_home: false,
+    })
+}
+
+/// Passes over the rows where no recipe says how many.
+const USUAL_EPOCHS: usize = 5;
+
+/// A recipe for the very network of the package.
+fn checked_recipe(file: &Path, set: &[String], manifest: &Manifest) -> anyhow::Result<Recipe> {
+    let recipe = read_recipe(file, set)?;
+    let title = format!("{}@{}", manifest.name, manifest.version);
+    let names = |levels: &[strata_spec::Level]| {
+        let names: Vec<&str> = levels.iter().map(|level| level.name.as_str()).collect();
+        names.join(", ")
+    };
+    let architecture = manifest.architecture();
+    ensure!(
+        names(&recipe.levels) == names(&architecture),
+        "{}: expected the levels of {title} ({}), found {}",
+        file.display(),
+        names(&architecture),
+        names(&recipe.levels)
+    );
+    for (own, found) in architecture.iter().zip(&recipe.levels) {
+        ensure!(
+            own == found,
+            "{}: level `{}` is not that of {title}: expected the same layers and head",
+            file.display(),
+            own.name
+        );
+    }
+    ensure!(
+        (&recipe.tasks, &recipe.preparation) == (&manifest.tasks, &manifest.preparation),
+        "{}: expected the tasks and the preparation of {title}, found others",
+        file.display()
+    );
+    Ok(recipe)
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    let parent = file
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new(".")).to_owned()
+}

@@ -1,0 +1,239 @@
+//! The running server follows its store.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Weak},
+    thread,
+    time::{Duration, Instant},
+};
+
+use strata_package::Selector;
+use strata_spec::Name;
+
+use super::{
+    Registry, Version,
+    load::{Source, Wanted},
+};
+use crate::{
+    ServeError,
+    http::State,
+    log::{Log, plain},
+};
+
+/// How often the store is looked at: some small files are read.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// When a version that could not be opened is tried again. To open one may take long.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Characters of a line about what cannot be served.
+const LONGEST_LINE: usize = 1000;
+
+/// Serves what the store says from now on, from a thread that ends with `state`.
+///
+/// A request keeps the version that it found, so it is answered wholly by one. What cannot be opened changes nothing for
+/// callers: it is said once and shown with its model, and what is served goes on.
+///
+/// # Errors
+/// The thread cannot be started.
+pub(crate) fn follow(source: Source, state: &Arc<State>, log: Log) -> io::Result<()> {
+    let weak = Arc::downgrade(state);
+    let mut follower = Follower {
+        source,
+        log,
+        retired: Vec::new(),
+        failed: BTreeMap::new(),
+        told: BTreeMap::new(),
+    };
+    let thread = thread::Builder::new().name("strata-store".to_owned());
+    thread.spawn(move || look_again_and_again(&mut follower, &weak))?;
+    Ok(())
+}
+
+/// A thread, not a task: to open a version must not wait behind requests, nor they behind it.
+fn look_again_and_again(follower: &mut Follower, state: &Weak<State>) {
+    loop {
+        thread::sleep(EVERY);
+        let Some(state) = state.upgrade() else { return };
+        if state.is_ready() {
+            follower.look(&state);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Follower {
+    source: Source,
+    log: Log,
+    /// No longer found, but perhaps still answering. Freed here, not by the last request: to free a large network takes time.
+    retired: Vec<Arc<Version>>,
+    /// When a version could not be opened.
+    failed: BTreeMap<(Name, u64), Instant>,
+    /// The last problem with a version, a model or the store.
+    told: BTreeMap<String, String>,
+}
+
+impl Follower {
+    fn look(&mut self, state: &State) {
+        self.retired
+            .retain(|version| Arc::strong_count(version) > 1);
+        let wanted = match self.source.wanted() {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                self.tell("the store cannot be followed".to_owned(), &error);
+                return;
+            }
+        };
+        self.failed
+            .retain(|version, _| wanted.versions.contains(version));
+        let current = state.registry.current();
+        let next = self.next(&wanted, &current, state);
+        state.metrics.failed_versions.set(self.failed.len() as i64);
+        if next.is_same(&current) {
+            return;
+        }
+        let fresh: Vec<String> = titles(&next, &current);
+        let gone: Vec<Arc<Version>> = missing(&current, &next);
+        state.registry.exchange(next);
+        state.metrics.swaps.inc();
+        if !fresh.is_empty() || !gone.is_empty() {
+            let gone: Vec<String> = gone.iter().map(title).collect();
+            let line = format!("now served: {}; no longer: {}", list(&fresh), list(&gone));
+            self.log.write(line);
+        }
+        self.retired.extend(gone);
+    }
+
+    /// What is served from now on.
+    fn next(&mut self, wanted: &Wanted, current: &Registry, state: &State) -> Registry {
+        let mut next = Registry::default();
+        // Models of which something that is wanted cannot be had keep all that they have.
+        let mut kept: BTreeSet<Name> = BTreeSet::new();
+        for (name, error) in &wanted.unknown {
+            self.tell(format!("{name} cannot be followed"), error);
+            kept.insert(name.clone());
+        }
+        for (name, number) in &wanted.versions {
+            match self.version(name, *number, current, state) {
+                Some(version) => next.add(version),
+                None => {
+                    kept.insert(name.clone());
+                }
+            }
+        }
+        for version in current.versions() {
+            if kept.contains(&version.name) {
+                next.add(Arc::clone(version));
+            }
+        }
+        for (name, number) in self.failed.keys() {
+            next.add_failed(name, *number);
+        }
+        for ((name, alias), number) in &wanted.aliases {
+            let model = current.model(name.as_str());
+            let before = model.and_then(|model| {
+                let mut aliases = model.aliases();
+                aliases.find(|(before, _)| *before == alias.as_str())
+            });
+            // An alias of what is not served keeps its meaning as long as that is served; else it is gone.
+            if let Some((_, before)) = before {
+                next.add_alias(name, alias, before);
+            }
+            next.add_alias(name, alias, *number);
+        }
+        for name in wanted.unknown.keys() {
+            for (alias, number) in current
+                .model(name.as_str())
+                .into_iter()
+                .flat_map(|model| model.aliases())
+            {
+                if let Ok(alias) = alias.parse() {
+                    next.add_alias(name, &alias, number);
+                }
+            }
+        }
+        next
+    }
+
+    /// A version that is ready to answer; none if it cannot be opened.
+    fn version(
+        &mut self,
+        name: &Name,
+        number: u64,
+        current: &Registry,
+        state: &State,
+    ) -> Option<Arc<Version>> {
+        let served = current.model(name.as_str());
+        if let Some(version) = served.and_then(|model| model.numbered(number)) {
+            return Some(Arc::clone(version));
+        }
+        // Two of the same version would count in the same place, until the first to go takes it away.
+        let is_it = |version: &Arc<Version>| (&version.name, version.number) == (name, number);
+        if let Some(index) = self.retired.iter().position(is_it) {
+            return Some(self.retired.swap_remove(index));
+        }
+        let key = (name.clone(), number);
+        if self.failed.get(&key).is_some_and(|at| at.elapsed() < AGAIN) {
+            return None;
+        }
+        // A fault must cost one version, not this thread and with it all later ones.
+        let load = || self.source.load(name, number, &state.metrics);
+        let loaded = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| {
+            let selector = Selector::version(name.clone(), number);
+            Err(ServeError::Fault { selector })
+        });
+        match loaded {
+            Ok(version) => {
+                self.failed.remove(&key);
+                self.told.remove(&cannot_be_served(name, number));
+                Some(Arc::new(version))
+            }
+            Err(error) => {
+                self.failed.insert(key, Instant::now());
+                self.tell(cannot_be_served(name, number), &error);
+                None
+            }
+        }
+    }
+
+    /// Says a problem once, not every time that it is tried again.
+    fn tell(&mut self, what: String, problem: &dyn std::error::Error) {
+        let problem = problem.to_string();
+        if self.told.get(&what) != Some(&problem) {
+            let line = format!("{what}, what is served goes on: {problem}");
+            self.log.write(plain(&line, LONGEST_LINE));
+            self.told.insert(what, problem);
+        }
+    }
+}
+
+fn cannot_be_served(name: &Name, number: u64) -> String {
+    format!("{name}@{number} cannot be served")
+}
+
+/// The versions of `of` that `other` has not.
+fn missing(of: &Registry, other: &Registry) -> Vec<Arc<Version>> {
+    let is_missing = |version: &&Arc<Version>| {
+        let model = other.model(version.name.as_str());
+        let same = model.and_then(|model| model.numbered(version.number));
+        same.is_none_or(|same| !Arc::ptr_eq(same, version))
+    };
+    of.versions().filter(is_missing).map(Arc::clone).collect()
+}
+
+fn titles(of: &Registry, other: &Registry) -> Vec<String> {
+    missing(of, other).iter().map(title).collect()
+}
+
+fn title(version: &Arc<Version>) -> String {
+    format!("{}@{}", version.name, version.number)
+}
+
+fn list(titles: &[String]) -> String {
+    if titles.is_empty() {
+        return "none".to_owned();
+    }
+    titles.join(", ")
+}

@@ -1,0 +1,113 @@
+//! What the store changes while a server runs.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    client::{Client, numbers},
+    model::{self, Model},
+    running::{self, Running},
+};
+
+const INFER: &str = "/v2/models/tiny/infer";
+
+fn question() -> String {
+    let data = model::rows(1, 1);
+    serde_json::json!({
+        "inputs": [{"name": "image", "datatype": "FP32", "shape": [1, model::ROW], "data": data}]
+    })
+    .to_string()
+}
+
+/// A server of what `stable` names.
+fn start() -> Running {
+    Running::start_with(|options| options.models = Some(vec!["tiny:stable".parse().unwrap()]))
+}
+
+fn name_stable(running: &Running, version: u64) {
+    let names = ["tiny", "stable"].map(|name| name.parse().unwrap());
+    running
+        .store
+        .set_alias(&names[0], &names[1], version)
+        .unwrap();
+}
+
+fn version(client: &mut Client) -> String {
+    let answer = client.post(INFER, question()).answer();
+    answer["model_version"].as_str().unwrap().to_owned()
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(20), "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_request_on_its_way_keeps_its_version_and_with_the_last_one_the_version_goes() {
+    let running = start();
+    let (mut slow, mut other) = (running.admin(), running.admin());
+    assert_eq!(version(&mut slow), "1");
+    let body = question();
+    let length = body.len().to_string();
+    slow.send_head("POST", INFER, &[("Content-Length", &length)]);
+    slow.send(&body.as_bytes()[..10]);
+    // It is on its way once the server has read its head.
+    thread::sleep(Duration::from_millis(300));
+
+    name_stable(&running, 2);
+    wait_until("version 2 answers", || version(&mut other) == "2");
+    let shown = |client: &mut Client, line: &str| {
+        let text = String::from_utf8(client.get("/metrics").body).unwrap();
+        text.contains(line)
+    };
+    let old = r#"strata_batch_rows_count{model="tiny",version="1"}"#;
+    thread::sleep(Duration::from_millis(600));
+    assert!(shown(&mut other, old), "it is still in use");
+    assert!(shown(&mut other, "strata_swaps_total 1\n"));
+
+    slow.send(&body.as_bytes()[10..]);
+    let answer = slow.reply().answer();
+    assert_eq!(answer["model_version"], "1");
+    let expected = running::model("tiny", 1).probabilities(&model::rows(1, 1));
+    assert_eq!(numbers(&answer, "probabilities"), expected);
+    wait_until("version 1 is freed", || !shown(&mut other, old));
+    // The next request on the same connection is a new one.
+    assert_eq!(version(&mut slow), "2");
+}
+
+#[test]
+fn new_versions_new_models_and_removed_ones_are_followed() {
+    let running = Running::start();
+    let mut client = running.admin();
+    let ready = |client: &mut Client, path: &str| client.get(path).status == 200;
+    Model::new(9, 8).add_to(&running.store, "late", &running.identity);
+    wait_until("a new model", || {
+        ready(&mut client, "/v2/models/late/ready")
+    });
+    Model::new(10, 8).add_to(&running.store, "late", &running.identity);
+    wait_until("a new version", || {
+        ready(&mut client, "/v2/models/late/versions/2/ready")
+    });
+    // Nobody names the first one any more.
+    assert!(!ready(&mut client, "/v2/models/late/versions/1/ready"));
+    let late = "late".parse().unwrap();
+    running.store.remove(&late, 2).unwrap();
+    wait_until("the version before", || {
+        ready(&mut client, "/v2/models/late/versions/1/ready")
+    });
+    running.store.remove(&late, 1).unwrap();
+    wait_until("no model", || !ready(&mut client, "/v2/models/late/ready"));
+
+    // What cannot be told changes nothing.
+    let aliases = running.store.path().join("models/tiny/aliases.json");
+    std::fs::write(aliases, "{").unwrap();
+    Model::new(11, 8).add_to(&running.store, "wide", &running.identity);
+    thread::sleep(Duration::from_secs(1));
+    assert!(ready(&mut client, "/v2/models/tiny/versions/stable/ready"));
+    assert_eq!(version(&mut client), "1");
+}

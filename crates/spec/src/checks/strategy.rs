@@ -1,0 +1,86 @@
+use super::{Problem, check_range, problem, rate_factor, with_suggestion, within};
+use crate::{FeatureCache, Level, Objective, Strategy, Train, error::list};
+
+/// Checks that the training's settings are those of its strategy, and fit the levels.
+pub(crate) fn check_strategy(train: &Train, levels: &[Level]) -> Result<(), Problem> {
+    let strategy = train.strategy;
+    check_range("train.accumulate", train.accumulate, 1, 1024)?;
+    check_range("train.greedy.views", train.greedy.views, 1, 1024)?;
+    within("train.staged.decay", train.staged.decay, 1e-6, 1.0)?;
+    if let Some(epochs) = train.staged.epochs {
+        check_range("train.staged.epochs", epochs, 1, 1_000_000)?;
+        let needed = epochs.saturating_mul(levels.len());
+        if strategy == Strategy::Staged && needed >= train.epochs {
+            let text = format!(
+                "the lowest of {} levels would begin to learn after {needed} of {} epochs: expected less, or more \
+                 `train.epochs`",
+                levels.len(),
+                train.epochs
+            );
+            return Err(problem("train.staged.epochs", text));
+        }
+    }
+    if train.weights.as_ref().is_some_and(String::is_empty) {
+        return Err(problem("train.weights", "expected a file".to_owned()));
+    }
+    let names: Vec<&str> = levels.iter().map(|level| level.name.as_str()).collect();
+    for (name, level) in &train.levels {
+        let field = format!("train.levels.{name}");
+        if !names.contains(&name.as_str()) {
+            let found = format!("expected the name of a level ({})", list(&names));
+            return Err((field, with_suggestion(found, name.as_str(), &names)));
+        }
+        within(&format!("{field}.weight"), level.weight, 0.0, 1e6)?;
+        rate_factor(&format!("{field}.rate"), level.rate)?;
+        if let Some(epochs) = level.epochs {
+            check_range(&format!("{field}.epochs"), epochs, 1, 1_000_000)?;
+        }
+    }
+
+    let is_top_only = matches!(strategy, Strategy::EndToEnd | Strategy::Staged);
+    let is_cut = matches!(strategy, Strategy::Local | Strategy::Greedy);
+    let refuse = |is_wrong: bool, field: &str, text: &str| {
+        if is_wrong {
+            return Err(problem(
+                field,
+                format!("{text}, not with `{}`", strategy.word()),
+            ));
+        }
+        Ok(())
+    };
+    let lower = "goes with `deep-supervision`, `local` or `greedy`";
+    let of_levels = train.levels.values().filter_map(|level| level.objective);
+    refuse(
+        is_top_only && train.objective != Objective::CrossEntropy,
+        "train.objective",
+        &format!(
+            "`{}` is for levels below the top: it {lower}",
+            train.objective.word()
+        ),
+    )?;
+    refuse(
+        is_top_only && of_levels.count() > 0,
+        "train.levels",
+        &format!("an objective of a level {lower}"),
+    )?;
+    refuse(
+        strategy != Strategy::Greedy && train.levels.values().any(|level| level.epochs.is_some()),
+        "train.levels",
+        "epochs of a level go with `greedy`",
+    )?;
+    refuse(
+        is_cut && train.checkpointing,
+        "train.checkpointing",
+        "goes with `end-to-end`, `deep-supervision` or `staged`",
+    )?;
+    refuse(
+        strategy == Strategy::Greedy && train.early_stopping.is_some(),
+        "train.early_stopping",
+        "goes with strategies whose levels learn together",
+    )?;
+    if train.greedy.views > 1 && train.greedy.cache == FeatureCache::None {
+        let text = "more than one view is for a cache in `memory` or on `disk`".to_owned();
+        return Err(problem("train.greedy.views", text));
+    }
+    Ok(())
+}
