@@ -24,6 +24,9 @@ pub(crate) fn package(
     if let Some(validation) = &trained.validation {
         metrics.extend(validation.named("validation"));
     }
+    for head in &trained.heads {
+        metrics.extend(head.test.named(&format!("{}.test", head.level)));
+    }
     let origin = Origin {
         data: trained.data.clone(),
         weights: trained.given.clone(),

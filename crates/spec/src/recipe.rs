@@ -58,7 +58,7 @@ pub struct Recipe {
     pub train: Train,
 }
 
-/// A head on a level of a network by name.
+/// A head on a level of a network by name; it takes the place of an auxiliary head that the network has there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamedHead {

@@ -228,3 +228,97 @@ fn objective(recipe: &Recipe, level: usize) -> Objective {
     };
     objective.times(setting.weight)
 }
+
+#[cfg(test)]
+mod tests {
+    use strata_nn::Learns::{All, Head as HeadOnly, Nothing};
+
+    use super::*;
+
+    const RECIPE: &str = r#"
+        format = 1
+        name = "small"
+        data = { source = "digits" }
+        preparation = { image = { height = 28, width = 28 } }
+        tasks = [{ name = "digit", classification = { classes = 10 } }]
+        levels = [
+            { name = "low", layers = ["flatten", { dense = { units = 8 } }] },
+            { name = "middle", layers = [{ dense = { units = 8 } }] },
+            { name = "top", layers = [{ dense = { units = 8 } }], head = { task = "digit", layers = [{ dense = { units = 10 } }] } },
+        ]
+        train = { epochs = 6 }
+    "#;
+
+    fn curriculum(settings: &[&str]) -> Curriculum {
+        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        Curriculum::of(&Recipe::parse(RECIPE, "r.toml", &settings).unwrap())
+    }
+
+    fn learns(phase: &Phase) -> Vec<Learns> {
+        phase.roles.iter().map(|role| role.learns).collect()
+    }
+
+    #[test]
+    fn staged_learning_begins_with_the_head_and_ends_with_all() {
+        let found = curriculum(&["train.strategy=staged", "train.staged.decay=0.1"]);
+        let stages = [
+            [Nothing, Nothing, HeadOnly],
+            [Nothing, Nothing, All],
+            [Nothing, All, All],
+            [All, All, All],
+        ];
+        for (index, (phase, expected)) in found.phases.iter().zip(stages).enumerate() {
+            assert_eq!(learns(phase), expected);
+            assert_eq!(phase.first_epoch, index as u64);
+            assert_eq!((phase.top(), phase.schedule), (2, (0, 6)));
+        }
+        assert_eq!((found.phases.len(), found.epochs()), (4, 6));
+        let rates: Vec<f64> = found.phases[3].roles.iter().map(|role| role.rate).collect();
+        assert!((rates[0] - 0.01).abs() < 1e-12 && (rates[1] - 0.1).abs() < 1e-12);
+        assert_eq!(
+            [0, 1, 2, 5, 9].map(|epoch| found.phase_of(epoch)),
+            [0, 1, 2, 3, 3]
+        );
+    }
+
+    #[test]
+    fn greedy_turns_have_epochs_of_their_own() {
+        let found = curriculum(&["train.strategy=greedy", "train.levels.middle.epochs=2"]);
+        let spans: Vec<_> = found
+            .phases
+            .iter()
+            .map(|p| (p.first_epoch, p.epochs, p.first))
+            .collect();
+        assert_eq!(spans, [(0, 6, 0), (6, 2, 1), (8, 6, 2)]);
+        assert_eq!(learns(&found.phases[1]), [Nothing, All, Nothing]);
+        assert!(found.levels.iter().all(|level| level.head.is_some()));
+    }
+
+    #[test]
+    fn the_lower_a_level_the_more_it_reconstructs() {
+        let found = curriculum(&[
+            "train.strategy=local",
+            "train.objective=infopro",
+            "train.levels.middle.weight=2.0",
+        ]);
+        let objectives: Vec<Objective> = found.phases[0]
+            .roles
+            .iter()
+            .filter_map(|role| role.objective)
+            .collect();
+        let infopro = |reconstruction, prediction| Objective {
+            prediction,
+            similarity: 0.0,
+            reconstruction,
+        };
+        assert_eq!(
+            objectives,
+            [
+                infopro(5.0, 0.5),
+                infopro(0.0, 2.0),
+                Objective::CROSS_ENTROPY
+            ]
+        );
+        assert!(!found.sides[0].is_empty() && found.sides[1].is_empty());
+    }
+}

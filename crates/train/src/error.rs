@@ -2,7 +2,7 @@ use std::{io, path::PathBuf};
 
 use strata_data::DataError;
 use strata_nn::foreign::ForeignError;
-use strata_spec::RecipeError;
+use strata_spec::{Name, RecipeError};
 
 /// Why a training cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,17 @@ pub enum TrainError {
         value: String,
         /// What can be used.
         instead: &'static str,
+    },
+    /// A head that the strategy does not learn.
+    #[error(
+        "level `{level}` has a head, which `{strategy}` does not learn: use `deep-supervision`, `local` or `greedy`, or \
+         leave the head out"
+    )]
+    UnlearnedHead {
+        /// The level, which is not the top one.
+        level: Name,
+        /// The strategy's word.
+        strategy: &'static str,
     },
     /// The folder of a new run exists.
     #[error("{} exists already: choose another folder, or go on with it by `strata train --resume {}`", .0.display(), .0.display())]

@@ -95,8 +95,8 @@ fn an_auxiliary_head_is_not_kept_and_an_exit_is() {
     let refused = train(&mut run, data(), &|| false, &mut |_| ()).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "levels: `a head on level hidden, which `end-to-end` does not learn` is not available yet; use \
-         `deep-supervision`, `local` or `greedy`"
+        "level `hidden` has a head, which `end-to-end` does not learn: use `deep-supervision`, `local` or `greedy`, or \
+         leave the head out"
     );
 }
 

@@ -90,7 +90,7 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
 
     let value = json!({
         "run": run.folder(), "finished": true, "report": run.report(), "data": source,
-        "metrics": trained.test.named("test"), "best_epoch": trained.best_epoch,
+        "metrics": trained.test.named("test"), "heads": trained.heads, "best_epoch": trained.best_epoch,
         "train_seconds": trained.seconds, "seconds": began.elapsed().as_secs_f64(),
         "model": manifest.as_ref().map(|manifest| manifest.name.to_string()),
         "version": manifest.as_ref().map(|manifest| manifest.version),
@@ -105,6 +105,12 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
             source,
             run.report().display(),
         );
+        for head in &trained.heads {
+            text.push_str(&format!(
+                "\nlevel {} answers `{}` with test accuracy {:.4}",
+                head.level, head.task, head.test.accuracy
+            ));
+        }
         if let (Some(manifest), Some((store, ..))) = (&manifest, &target) {
             let at = store.path().display();
             text.push_str(&format!(

@@ -84,3 +84,73 @@ pub(crate) fn check_strategy(train: &Train, levels: &[Level]) -> Result<(), Prob
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Recipe;
+
+    const LAYERED: &str = include_str!("../../../../recipes/mnist-layered.toml");
+
+    fn check_error(settings: &[&str], expected: &str) {
+        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        let error = Recipe::parse(LAYERED, "r.toml", &settings).unwrap_err();
+        assert_eq!(format!("{}: {}", error.field, error.problem), expected);
+    }
+
+    #[test]
+    fn settings_of_another_strategy_are_refused() {
+        check_error(
+            &["train.strategy=staged"],
+            "train.objective: `predsim` is for levels below the top: it goes with `deep-supervision`, `local` or `greedy`, \
+             not with `staged`",
+        );
+        check_error(
+            &["train.levels.shapes.epochs=2"],
+            "train.levels: epochs of a level go with `greedy`, not with `local`",
+        );
+        check_error(
+            &["train.levels.shape.rate=2.0"],
+            "train.levels.shape: expected the name of a level (`strokes`, `shapes` or `digits`), found `shape`; did you \
+             mean `shapes`?",
+        );
+        check_error(
+            &["train.checkpointing=true"],
+            "train.checkpointing: goes with `end-to-end`, `deep-supervision` or `staged`, not with `local`",
+        );
+        check_error(
+            &["train.strategy=greedy", "train.early_stopping.patience=2"],
+            "train.early_stopping: goes with strategies whose levels learn together, not with `greedy`",
+        );
+        check_error(
+            &["train.greedy={ cache = 'none', views = 2 }"],
+            "train.greedy.views: more than one view is for a cache in `memory` or on `disk`",
+        );
+        check_error(
+            &[
+                "train.strategy=staged",
+                "train.objective=cross-entropy",
+                "train.staged.epochs=4",
+            ],
+            "train.staged.epochs: the lowest of 3 levels would begin to learn after 12 of 10 epochs: expected less, or more \
+             `train.epochs`",
+        );
+    }
+
+    #[test]
+    fn groups_of_classes_are_checked() {
+        let groups = |text: &str| format!("tasks[0].classification.groups={text}");
+        check_error(
+            &[&groups("[[0, 1]]")],
+            "tasks[0].classification.groups: expected 10 groups (one a class), found 1",
+        );
+        let two = "[[0], [1], [2], [3], [4], [5], [6], [7], [8], [8]]";
+        check_error(
+            &[&groups(two)],
+            "tasks[0].classification.groups[9]: class 8 is in two groups",
+        );
+        check_error(
+            &["tasks[0].data=cifar10"],
+            "tasks[0].data: expected one of `mnist`, found `cifar10`",
+        );
+    }
+}

@@ -13,7 +13,7 @@ pub fn comparison_page(recipe: &Recipe, cells: &[Cell]) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}: strategies compared</title>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>{STYLE}</style></head>\n\
-         <body><h1>{name}: strategies compared</h1><p>{} The same epochs, batches and rows for each.</p>\n",
+         <body><h1>{name}: strategies compared</h1><p>{} The same epochs, batches and rows for each; in <code>greedy</code>, each level has these epochs.</p>\n",
         escape(&recipe.description)
     );
     let summaries = summaries(cells);
