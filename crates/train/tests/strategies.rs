@@ -50,6 +50,28 @@ fn every_strategy_learns_and_resumes_to_the_same_bytes() {
 }
 
 #[test]
+fn rows_that_are_changed_and_mixed_resume_to_the_same_bytes() {
+    for augmentation in [
+        "[\"flip\", { crop = { padding = 1 } }]",
+        "[\"flip\", { mixup = {} }]",
+        "[{ cutmix = {} }]",
+    ] {
+        let augmentation = format!("data.augmentation={augmentation}");
+        let smoothing = "train.label_smoothing=0.1";
+        check_resume(&[CONVOLUTIONAL, &augmentation, smoothing], &[5, 12, 30]);
+        let greedy = [CONVOLUTIONAL, &augmentation, "train.strategy=greedy"];
+        if augmentation.contains("mi") {
+            check_resume(&[&greedy[..], &["train.greedy.cache=none"]].concat(), &[12]);
+        } else {
+            check_resume(
+                &[&greedy[..], &["train.greedy.views=2"]].concat(),
+                &[12, 30],
+            );
+        }
+    }
+}
+
+#[test]
 fn one_level_learned_locally_is_learned_end_to_end() {
     let one = "levels=[{ name = \"all\", layers = [\"flatten\", { dense = { units = 8 } }, \"relu\"], \
                head = { task = \"class\", layers = [{ dense = { units = 3 } }] } }]";

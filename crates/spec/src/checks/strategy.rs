@@ -27,7 +27,10 @@ pub(crate) fn check_strategy(train: &Train, levels: &[Level]) -> Result<(), Prob
     for (name, level) in &train.levels {
         let field = format!("train.levels.{name}");
         if !names.contains(&name.as_str()) {
-            let found = format!("expected the name of a level ({})", list(&names));
+            let found = format!(
+                "expected the name of a level ({}), found `{name}`",
+                list(&names)
+            );
             return Err((field, with_suggestion(found, name.as_str(), &names)));
         }
         within(&format!("{field}.weight"), level.weight, 0.0, 1e6)?;
@@ -110,7 +113,7 @@ mod tests {
         );
         check_error(
             &["train.levels.shape.rate=2.0"],
-            "train.levels.shape: expected the name of a level (`strokes`, `shapes` or `digits`), found `shape`; did you \
+            "train.levels.shape: expected the name of a level (`strokes`, `shapes`, `digits`), found `shape`; did you \
              mean `shapes`?",
         );
         check_error(
