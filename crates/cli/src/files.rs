@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use crate::places::folder_of;
+
 /// Writes a file as a whole or not at all. A link stays one, and what is there but is no plain file (a pipe, a device)
 /// is written to as it is.
 pub(crate) fn write(file: &Path, content: &[u8]) -> io::Result<()> {
@@ -22,10 +24,7 @@ pub(crate) fn write(file: &Path, content: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => file.to_owned(),
         Err(error) => return Err(error),
     };
-    let folder = target
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = folder_of(&target);
     let mut builder = tempfile::Builder::new();
     // A temporary file is its owner's only; a picture is as readable as any file that the user makes. The system takes
     // away what the umask forbids.

@@ -24,3 +24,10 @@ pub(crate) fn new_run_folder(parent: &Path, name: &str) -> PathBuf {
     let free = (1..).map(folder).find(|folder| !folder.exists());
     free.expect("some number is free")
 }
+
+/// The folder that a file lies in.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    let parent = file.parent();
+    let named = parent.filter(|folder| !folder.as_os_str().is_empty());
+    named.unwrap_or(Path::new("."))
+}

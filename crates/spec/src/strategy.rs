@@ -70,6 +70,11 @@ impl Strategy {
         }
     }
 
+    /// Whether levels below the top have objectives, and so heads that learn.
+    pub fn has_objectives_below_top(self) -> bool {
+        self.rule(0, 2).objective
+    }
+
     /// The rule of level `level` (from 0, lowest first) of `levels`.
     pub fn rule(self, level: usize, levels: usize) -> LevelRule {
         let is_last = level + 1 == levels;

@@ -150,6 +150,19 @@ pub fn summaries(cells: &[Cell]) -> Vec<Summary> {
     names.iter().enumerate().map(summary).collect()
 }
 
+/// An accuracy or a difference of two, in percent or points, with its standard deviation.
+pub fn points(value: f64, deviation: Option<f64>) -> String {
+    match deviation {
+        Some(deviation) => format!("{:.2} ± {:.2}", 100.0 * value, 100.0 * deviation),
+        None => format!("{:.2}", 100.0 * value),
+    }
+}
+
+/// Bytes for people.
+pub fn mebibytes(bytes: usize) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
 /// The mean, and the standard deviation of a sample where there is more than one value; nothing where there is none.
 fn mean_and_deviation(values: &[f64]) -> Option<(f64, Option<f64>)> {
     if values.is_empty() {

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use strata_data::{Images, Preparer};
-use strata_nn::{Answers, Plan, Scratch, Way, confidence, highest};
+use strata_nn::{Answers, Plan, Scratch, Way, confidence};
 use strata_spec::{Level, level_shapes};
 
-use crate::{Metrics, calibration::ExitRows};
+use crate::{Metrics, calibration::ExitRows, metrics::right};
 
 /// Rows that are asked at a time, as many as the exits' figures are about.
 const BATCH: usize = 32;
@@ -151,12 +151,6 @@ fn work(plan: &Plan, levels: &[Level], input: &[usize]) -> Vec<f64> {
     levels_of_exits
         .iter()
         .map(|level| to(level) / top)
-        .collect()
-}
-
-fn right(logits: &[f32], labels: &[u32], classes: usize) -> Vec<bool> {
-    let rows = logits.chunks_exact(classes).zip(labels);
-    rows.map(|(logits, label)| highest(logits) == *label as usize)
         .collect()
 }
 

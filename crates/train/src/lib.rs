@@ -46,7 +46,7 @@ pub use calibration::{
     CalibrationError, ExitRows, METHOD as CALIBRATION_METHOD, Thresholds, calibrate, p_value,
     rows_needed,
 };
-pub use compare::{Cell, Summary, summaries};
+pub use compare::{Cell, Summary, mebibytes, points, summaries};
 pub use error::TrainError;
 pub use evaluate::{HeadMetrics, evaluate};
 pub use events::{Event, EventKind, LevelMemory, StopReason};

@@ -34,6 +34,13 @@ pub struct Metrics {
     pub confusion: Vec<Vec<u32>>,
 }
 
+/// Whether the highest logit of each row is the right class.
+pub(crate) fn right(logits: &[f32], targets: &[u32], classes: usize) -> Vec<bool> {
+    let rows = logits.chunks_exact(classes).zip(targets);
+    rows.map(|(row, target)| highest(row) == *target as usize)
+        .collect()
+}
+
 impl Metrics {
     /// Metrics of `logits` `[rows, classes]`.
     ///

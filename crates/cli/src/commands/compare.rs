@@ -6,20 +6,24 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::json;
 use strata_spec::{Objective, Recipe, Strategy};
-use strata_train::{Cell, Run, Summary, TrainError, check_available, comparison_page, summaries};
+use strata_train::{
+    Cell, Run, Summary, TrainError, check_available, comparison_page, mebibytes, points, summaries,
+};
 
 use super::train::{learn, load_data, read_recipe};
-use crate::{Stopped, args::Compare, files, output::Output, places::new_run_folder};
+use crate::{
+    Stopped,
+    args::Compare,
+    files,
+    output::Output,
+    places::{folder_of, new_run_folder},
+};
 
 /// The page of a comparison, in its folder.
 const PAGE: &str = "comparison.html";
 
 pub(super) fn run(args: Compare, output: Output) -> anyhow::Result<()> {
-    let base = args
-        .recipe
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let base = base.unwrap_or(Path::new("."));
+    let base = folder_of(&args.recipe);
     let mut ways = Vec::new();
     for way in &args.strategies {
         ways.push(way_of(way)?);
@@ -101,7 +105,7 @@ fn way_of(way: &str) -> anyhow::Result<Vec<String>> {
 
 /// Heads below the top are left out where the strategy would not learn them.
 fn only_heads_that_learn(recipe: &mut Recipe) {
-    if matches!(recipe.train.strategy, Strategy::EndToEnd | Strategy::Staged) {
+    if !recipe.train.strategy.has_objectives_below_top() {
         let top = recipe.levels.len() - 1;
         recipe.levels[..top]
             .iter_mut()
@@ -130,10 +134,6 @@ fn open(
 }
 
 fn table(summaries: &[Summary]) -> String {
-    let points = |value: f64, deviation: Option<f64>| match deviation {
-        Some(deviation) => format!("{:.2} ± {:.2}", 100.0 * value, 100.0 * deviation),
-        None => format!("{:.2}", 100.0 * value),
-    };
     let width = summaries
         .iter()
         .map(|summary| summary.name.len())
@@ -158,13 +158,13 @@ fn table(summaries: &[Summary]) -> String {
         let held = summary
             .validation
             .map_or("–".to_owned(), |value| points(value, None));
-        let memory = summary.bytes as f64 / f64::from(1 << 20);
         text.push_str(&format!(
-            "\n{:width$}  {:>5}  {:>15}  {held:>10}  {difference:>24}  {:>8.1}  {memory:>6.1} MiB",
+            "\n{:width$}  {:>5}  {:>15}  {held:>10}  {difference:>24}  {:>8.1}  {:>10}",
             summary.name,
             summary.seeds,
             points(summary.accuracy, summary.deviation),
             summary.seconds,
+            mebibytes(summary.bytes),
         ));
     }
     text

@@ -5,7 +5,7 @@ use serde_json::json;
 use strata_nn::foreign::{Target, write_weights};
 
 use super::opened::Opened;
-use crate::{args::Export, output::Output};
+use crate::{args::Export, output::Output, places::folder_of};
 
 pub(super) fn run(args: Export, output: Output) -> anyhow::Result<()> {
     let opened = Opened::open(args.model)?;
@@ -32,10 +32,7 @@ pub(super) fn run(args: Export, output: Output) -> anyhow::Result<()> {
 
 /// A new file, whole or not at all, its owner's only: what was sealed lies open in it.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(parent.unwrap_or(Path::new(".")))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder_of(path))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path)?;

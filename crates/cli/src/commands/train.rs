@@ -20,7 +20,7 @@ use crate::{
     input::read_file,
     output::Output,
     packaging,
-    places::{new_run_folder, store_folder},
+    places::{folder_of, new_run_folder, store_folder},
     progress::{DownloadBar, TrainingBar, duration},
 };
 
@@ -58,10 +58,7 @@ pub(super) fn run(args: Train, output: Output) -> anyhow::Result<()> {
             if folder.exists() {
                 return Err(TrainError::RunExists(folder).into());
             }
-            let parent = file
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty());
-            let base = parent.unwrap_or(Path::new("."));
+            let base = folder_of(file);
             // The folder is made for a training that can begin: one with data.
             let data = load_data(&recipe, base, output)?;
             name_classes(&mut recipe, &data);

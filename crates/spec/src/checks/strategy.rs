@@ -40,7 +40,7 @@ pub(crate) fn check_strategy(train: &Train, levels: &[Level]) -> Result<(), Prob
         }
     }
 
-    let is_top_only = matches!(strategy, Strategy::EndToEnd | Strategy::Staged);
+    let is_top_only = !strategy.has_objectives_below_top();
     let is_cut = matches!(strategy, Strategy::Local | Strategy::Greedy);
     let refuse = |is_wrong: bool, field: &str, text: &str| {
         if is_wrong {

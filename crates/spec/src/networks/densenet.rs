@@ -3,9 +3,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Stem,
-    stack::{Stack, Stage},
+    stack::{Stack, Stage, same_conv},
 };
-use crate::{AveragePool, BatchNorm, Conv, Layer, MaxPool, Name, Pair};
+use crate::{AveragePool, BatchNorm, Layer, MaxPool, Name};
 
 /// Settings of a densely connected network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -74,7 +74,7 @@ impl Densenet {
         let norm = BatchNorm::default();
         match self.stem {
             Stem::Imagenet => Stack::new()
-                .conv("conv0", conv(channels, 7, 2))
+                .conv("conv0", same_conv(channels, 7, 2))
                 .norm("norm0", norm)
                 .relu()
                 .add(Layer::MaxPool(MaxPool {
@@ -83,7 +83,7 @@ impl Densenet {
                     ..MaxPool::square(3)
                 })),
             Stem::Cifar => Stack::new()
-                .conv("conv0", conv(channels, 3, 1))
+                .conv("conv0", same_conv(channels, 3, 1))
                 .norm("norm0", norm)
                 .relu(),
         }
@@ -95,10 +95,10 @@ fn dense_layer(growth: usize) -> Stack {
     Stack::new()
         .norm("norm1", BatchNorm::default())
         .relu()
-        .conv("conv1", conv(4 * growth, 1, 1))
+        .conv("conv1", same_conv(4 * growth, 1, 1))
         .norm("norm2", BatchNorm::default())
         .relu()
-        .conv("conv2", conv(growth, 3, 1))
+        .conv("conv2", same_conv(growth, 3, 1))
 }
 
 fn transition(channels: usize) -> Stack {
@@ -111,16 +111,6 @@ fn transition(channels: usize) -> Stack {
     Stack::new()
         .norm("norm", BatchNorm::default())
         .relu()
-        .conv("conv", conv(channels, 1, 1))
+        .conv("conv", same_conv(channels, 1, 1))
         .add(Layer::AveragePool(halves))
-}
-
-/// A convolution that keeps the size but for the stride, without bias.
-fn conv(channels: usize, kernel: usize, stride: usize) -> Conv {
-    Conv {
-        stride: stride.into(),
-        padding: Pair::from(kernel / 2),
-        bias: false,
-        ..Conv::square(channels, kernel)
-    }
 }

@@ -3,9 +3,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Stem,
-    stack::{Stack, Stage},
+    stack::{Stack, Stage, inception_unit},
 };
-use crate::{AdaptiveAveragePool, BatchNorm, Conv, Dropout, Layer, MaxPool, Name, Pair};
+use crate::{AdaptiveAveragePool, Conv, Dropout, Layer, MaxPool, Name, Pair};
 
 /// Settings of GoogLeNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -131,20 +131,8 @@ fn auxiliary_head(classes: usize) -> Stack {
 
 /// A convolution that keeps the size but for the stride, normalized.
 fn unit(module: &str, conv: Conv) -> Stack {
-    let norm = BatchNorm {
-        epsilon: 0.001,
-        ..BatchNorm::default()
-    };
-    let conv = Conv {
-        padding: Pair(conv.kernel.0.map(|size| size / 2)),
-        bias: false,
-        ..conv
-    };
-    Stack::new()
-        .conv("conv", conv)
-        .norm("bn", norm)
-        .relu()
-        .under(module)
+    let padding = Pair(conv.kernel.0.map(|size| size / 2));
+    inception_unit(module, Conv { padding, ..conv })
 }
 
 /// A pooling that halves the size, rounded up.

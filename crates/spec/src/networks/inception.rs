@@ -1,8 +1,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::stack::{Stack, Stage};
-use crate::{AveragePool, BatchNorm, Conv, Dropout, Layer, MaxPool, Name, Pair};
+use super::stack::{Stack, Stage, inception_unit as unit};
+use crate::{AveragePool, Conv, Dropout, Layer, MaxPool, Name, Pair};
 
 /// Settings of Inception v3.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -149,23 +149,6 @@ fn mean_branch(channels: usize) -> Stack {
     Stack::new()
         .add(Layer::AveragePool(means))
         .and(unit("branch_pool", Conv::square(channels, 1)))
-}
-
-/// A convolution, normalized.
-fn unit(module: &str, conv: Conv) -> Stack {
-    let norm = BatchNorm {
-        epsilon: 0.001,
-        ..BatchNorm::default()
-    };
-    let conv = Conv {
-        bias: false,
-        ..conv
-    };
-    Stack::new()
-        .conv("conv", conv)
-        .norm("bn", norm)
-        .relu()
-        .under(module)
 }
 
 /// One that keeps the size.

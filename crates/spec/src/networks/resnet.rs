@@ -3,9 +3,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     NamedNetwork, Stem,
-    stack::{Stack, Stage},
+    stack::{Stack, Stage, same_conv},
 };
-use crate::{BatchNorm, Conv, Layer, Level, MaxPool, Name, Pair, Subsample};
+use crate::{BatchNorm, Layer, Level, MaxPool, Name, Subsample};
 
 /// Settings of a residual network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -89,8 +89,8 @@ fn large(
 ) -> Vec<Stage> {
     let norm = BatchNorm::default();
     let first = match stem {
-        Stem::Imagenet => conv(64, 7, 2),
-        Stem::Cifar => conv(64, 3, 1),
+        Stem::Imagenet => same_conv(64, 7, 2),
+        Stem::Cifar => same_conv(64, 3, 1),
     };
     let mut body = Stack::new().conv("conv1", first).norm("bn1", norm).relu();
     if stem == Stem::Imagenet {
@@ -118,7 +118,7 @@ fn large(
 
 /// The networks of section 4.2 of the paper, whose shortcuts have no weights (option A).
 fn small(blocks: usize, classes: usize) -> Vec<Stage> {
-    let body = Stack::new().conv("conv1", conv(16, 3, 1));
+    let body = Stack::new().conv("conv1", same_conv(16, 3, 1));
     let body = body.norm("bn1", BatchNorm::default()).relu();
     let mut stages = vec![Stage::new("stem", body)];
     for index in 0..3 {
@@ -160,23 +160,23 @@ fn basic_block(below: usize, channels: usize, stride: usize) -> Stack {
 
 fn two_convolutions(channels: usize, stride: usize) -> Stack {
     Stack::new()
-        .conv("conv1", conv(channels, 3, stride))
+        .conv("conv1", same_conv(channels, 3, stride))
         .norm("bn1", BatchNorm::default())
         .relu()
-        .conv("conv2", conv(channels, 3, 1))
+        .conv("conv2", same_conv(channels, 3, 1))
         .norm("bn2", BatchNorm::default())
 }
 
 /// The stride is that of the convolution of 3x3, as in torchvision (the paper has it in the one before).
 fn bottleneck(below: usize, channels: usize, stride: usize) -> Stack {
     let layers = Stack::new()
-        .conv("conv1", conv(channels, 1, 1))
+        .conv("conv1", same_conv(channels, 1, 1))
         .norm("bn1", BatchNorm::default())
         .relu()
-        .conv("conv2", conv(channels, 3, stride))
+        .conv("conv2", same_conv(channels, 3, stride))
         .norm("bn2", BatchNorm::default())
         .relu()
-        .conv("conv3", conv(4 * channels, 1, 1))
+        .conv("conv3", same_conv(4 * channels, 1, 1))
         .norm("bn3", BatchNorm::default());
     Stack::new()
         .residual(layers, shortcut(below, 4 * channels, stride))
@@ -188,16 +188,6 @@ fn shortcut(below: usize, channels: usize, stride: usize) -> Stack {
         return Stack::new();
     }
     Stack::new()
-        .conv("downsample.0", conv(channels, 1, stride))
+        .conv("downsample.0", same_conv(channels, 1, stride))
         .norm("downsample.1", BatchNorm::default())
-}
-
-/// A convolution that keeps the size but for the stride, without bias.
-fn conv(channels: usize, kernel: usize, stride: usize) -> Conv {
-    Conv {
-        stride: stride.into(),
-        padding: Pair::from(kernel / 2),
-        bias: false,
-        ..Conv::square(channels, kernel)
-    }
 }

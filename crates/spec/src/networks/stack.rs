@@ -1,7 +1,7 @@
 //! How networks by name are put together: layers with the published names of their weights, stages, levels.
 
 use crate::{
-    BatchNorm, Branches, Conv, Dense, Head, Layer, Level, Name, Residual,
+    BatchNorm, Branches, Conv, Dense, Head, Layer, Level, Name, Pair, Residual,
     error::{list, nearest},
     networks::LevelKeys,
     paths::{BODY, HEAD, branch_place, path_of, residual_places},
@@ -35,6 +35,33 @@ pub(super) struct Stage {
     pub(super) body: Stack,
     /// Layers that predict the final task; the last stage has them.
     pub(super) head: Option<Stack>,
+}
+
+/// A convolution that keeps the size but for the stride, without bias.
+pub(super) fn same_conv(channels: usize, kernel: usize, stride: usize) -> Conv {
+    Conv {
+        stride: stride.into(),
+        padding: Pair::from(kernel / 2),
+        bias: false,
+        ..Conv::square(channels, kernel)
+    }
+}
+
+/// A convolution without bias, normalized, as GoogLeNet and Inception are made of.
+pub(super) fn inception_unit(module: &str, conv: Conv) -> Stack {
+    let norm = BatchNorm {
+        epsilon: 0.001,
+        ..BatchNorm::default()
+    };
+    let conv = Conv {
+        bias: false,
+        ..conv
+    };
+    Stack::new()
+        .conv("conv", conv)
+        .norm("bn", norm)
+        .relu()
+        .under(module)
 }
 
 impl Stack {

@@ -8,7 +8,7 @@
 mod range;
 
 use strata_data::{Images, Preparer};
-use strata_nn::{LevelWeights, Plan, highest};
+use strata_nn::{LevelWeights, Plan};
 use strata_spec::{
     GateCheck, GateFigure, Head, Layer, Level, Name, Precision, Preparation, level_shapes,
 };
@@ -16,6 +16,7 @@ use strata_spec::{
 use crate::{
     Metrics,
     evaluate::{in_blocks, predict},
+    metrics::right,
 };
 pub use range::{Range, Ranges};
 
@@ -139,12 +140,7 @@ pub fn judge(
 ) -> (Vec<GateCheck>, Metrics, Metrics) {
     let metrics = [old, new].map(|logits| Metrics::of(logits, targets, classes));
     let [old_metrics, new_metrics] = metrics;
-    let is_right = |(row, target): (&[f32], &u32)| highest(row) == *target as usize;
-    let right = |logits: &[f32]| -> Vec<bool> {
-        let rows = logits.chunks_exact(classes).zip(targets);
-        rows.map(is_right).collect()
-    };
-    let (was_right, now_right) = (right(old), right(new));
+    let [was_right, now_right] = [old, new].map(|logits| right(logits, targets, classes));
     let count = |rows: &[bool]| rows.iter().filter(|&&right| right).count() as f64;
     let both = was_right.iter().zip(&now_right);
     let flips = both.filter(|(was, now)| **was && !**now).count();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use strata_spec::Recipe;
 
 use super::{STYLE, charts::Chart, escape};
-use crate::{Cell, Summary, summaries};
+use crate::{Cell, Summary, mebibytes, points, summaries};
 
 /// One HTML file about trainings of one recipe by several strategies and seeds, which needs nothing else.
 pub fn comparison_page(recipe: &Recipe, cells: &[Cell]) -> String {
@@ -38,10 +38,6 @@ fn add_summaries(page: &mut String, summaries: &[Summary]) {
         "<table><tr><th>strategy</th><th>seeds</th><th>test accuracy</th><th>validation accuracy</th>\
          <th>difference to the first, by seed</th><th>seconds</th><th>most memory of a step</th></tr>\n",
     );
-    let points = |value: f64, deviation: Option<f64>| match deviation {
-        Some(deviation) => format!("{:.2} ± {:.2}", 100.0 * value, 100.0 * deviation),
-        None => format!("{:.2}", 100.0 * value),
-    };
     for summary in summaries {
         let difference = summary.difference.map_or("–".to_owned(), |value| {
             let which = if value < 0.0 {
@@ -118,8 +114,4 @@ fn add_cells(page: &mut String, cells: &[Cell]) {
         );
     }
     page.push_str("</table>\n");
-}
-
-fn mebibytes(bytes: usize) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

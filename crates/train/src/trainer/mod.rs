@@ -129,10 +129,9 @@ pub fn check_available(recipe: &Recipe) -> Result<(), TrainError> {
         })
     };
     let below_top = &recipe.levels[..recipe.levels.len() - 1];
-    let is_top_only = matches!(recipe.train.strategy, Strategy::EndToEnd | Strategy::Staged);
-    if let Some(level) = below_top
-        .iter()
-        .find(|level| level.head.is_some() && is_top_only)
+    let is_top_only = !recipe.train.strategy.has_objectives_below_top();
+    if let Some(level) = below_top.iter().find(|level| level.head.is_some())
+        && is_top_only
     {
         return Err(TrainError::UnlearnedHead {
             level: level.name.clone(),

@@ -104,11 +104,9 @@ impl Trainer<'_> {
             .map(|task| self.targets(task, indices, mixed.as_ref()))
             .collect();
         let task_of = |level: usize| {
-            let head = self.curriculum.levels[level].head.as_ref();
-            let head = head.expect("a level with an objective has a head");
-            let mut tasks = self.recipe.tasks.iter();
-            let index = tasks.position(|task| task.name == head.task);
-            index.expect("a checked recipe: the head's task exists")
+            let name = &self.task_of(level).name;
+            let index = self.recipe.tasks.iter().position(|task| task.name == *name);
+            index.expect("a task of the recipe")
         };
         let targets = phase
             .roles

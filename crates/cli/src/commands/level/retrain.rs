@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{bail, ensure};
 use serde_json::json;
@@ -14,6 +14,8 @@ use super::{
     base::Base,
     change::NewLevel,
 };
+use crate::places::folder_of;
+
 /// The level as it is after learning from the recipe's data, or from `--data`.
 pub(super) fn learned(
     base: &Base,
@@ -101,11 +103,4 @@ fn checked_recipe(file: &Path, set: &[String], manifest: &Manifest) -> anyhow::R
         file.display()
     );
     Ok(recipe)
-}
-
-fn folder_of(file: &Path) -> PathBuf {
-    let parent = file
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new(".")).to_owned()
 }
