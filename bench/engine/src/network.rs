@@ -59,6 +59,7 @@ pub(crate) fn perceptron() -> Vec<Level> {
         head: Some(Head {
             task: name("digit"),
             layers: vec![dense(DIGITS)],
+            mirrored: false,
         }),
     }]
 }

@@ -232,6 +232,7 @@ mod tests {
                 head: Some(Head {
                     task: "t".parse().unwrap(),
                     layers: vec![dense(2)],
+                    mirrored: false,
                 }),
             },
         ];
@@ -334,6 +335,7 @@ mod tests {
             head: Some(Head {
                 task: "t".parse().unwrap(),
                 layers: vec![Layer::Dense(Dense { units: 2 })],
+                mirrored: false,
             }),
         };
         let (input, levels) = ([1, 5, 4], [level]);

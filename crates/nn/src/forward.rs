@@ -126,7 +126,7 @@ impl Pass<'_> {
     fn layer(&mut self, layer: &LayerModule, x: Batch, after: After) -> Batch {
         // Rows stay rows where it makes no difference.
         let x = match layer.kind {
-            Kind::Flatten(_) | Kind::Relu(_) | Kind::Dropout(_) => x,
+            Kind::Flatten(_) | Kind::Relu(_) | Kind::Dropout(_) | Kind::Scale(_) => x,
             _ => x.into_maps(&layer.input, self.format),
         };
         match (&layer.kind, x) {
@@ -146,6 +146,8 @@ impl Pass<'_> {
                 finish(concatenate(outputs), after)
             }
             (Kind::Dropout(dropout), x) => finish(self.dropout(dropout, x), after),
+            (Kind::Scale(scale), Batch::Rows(x)) => finish(Batch::Rows(x * scale.by), after),
+            (Kind::Scale(scale), Batch::Maps(x)) => finish(Batch::Maps(x * scale.by), after),
             (Kind::Flatten(_), x) => finish(Batch::Rows(x.into_rows()), after),
             (Kind::Relu(_), Batch::Rows(x)) => finish(Batch::Rows(ops::relu(x)), after),
             (Kind::Relu(_), Batch::Maps(x)) => finish(Batch::Maps(ops::relu(x)), after),
@@ -235,7 +237,9 @@ fn on_maps(kind: &Kind, x: Tensor<4>) -> Batch {
     Batch::Maps(match kind {
         Kind::Conv(conv) => {
             let bias = conv.bias.as_ref().map(|bias| bias.val());
-            ops::conv2d(x, conv.weight.val(), bias, conv.window, conv.groups)
+            let weight = conv.weight.val();
+            let weight = if conv.learns { weight } else { weight.detach() };
+            ops::conv2d(x, weight, bias, conv.window, conv.groups)
         }
         Kind::MaxPool(pool) => ops::max_pool(x, pool.window),
         Kind::AveragePool(pool) => ops::average_pool(x, pool.window, pool.count_padding),

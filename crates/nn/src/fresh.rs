@@ -6,7 +6,7 @@ use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
-use strata_spec::{Level, LevelShapes};
+use strata_spec::{Level, LevelShapes, Start};
 
 use crate::{
     LevelWeights, WeightTensor,
@@ -16,7 +16,7 @@ use crate::{
 /// Fresh weights of level `index`. The same seed gives the same weights on every machine.
 ///
 /// Dense: Glorot uniform (Glorot & Bengio 2010). Convolution: He normal over what it gives (He et al. 2015), as
-/// torchvision's residual networks begin. Normalization: factors 1, running mean 0, running variance 1. Biases: 0.
+/// torchvision's residual networks begin, or as its start says; one that is fitted begins as if it were not. Normalization: factors 1, running mean 0, running variance 1. Biases: 0.
 pub(crate) fn fresh_weights(
     level: &Level,
     shapes: &LevelShapes,
@@ -36,11 +36,15 @@ pub(crate) fn fresh_weights(
                 let value = |_| limit * (2.0 * unit_interval(&mut random) - 1.0);
                 (0..count).map(value).collect()
             }
-            Role::Kernel => {
+            Role::Kernel(start) => {
                 let fan_out = shape[0] * shape[2] * shape[3];
                 let deviation = (2.0 / fan_out as f64).sqrt();
                 let value = |_| (deviation * standard_normal(&mut random)) as f32;
-                (0..count).map(value).collect()
+                let mut values: Vec<f32> = (0..count).map(value).collect();
+                if start == Start::Identity {
+                    pass_on(&mut values, &shape);
+                }
+                values
             }
             Role::Factor | Role::RunningVariance => vec![1.0; count],
             Role::Bias | Role::RunningMean => vec![0.0; count],
@@ -48,6 +52,17 @@ pub(crate) fn fresh_weights(
         tensors.insert(tensor.name, WeightTensor { shape, values });
     }
     LevelWeights::unchecked(tensors, level, shapes)
+}
+
+/// Makes the first output channels of a kernel `[channels out, channels in, height, width]` the input channels.
+fn pass_on(kernel: &mut [f32], shape: &[usize]) {
+    let (inputs, places) = (shape[1], shape[2] * shape[3]);
+    let centre = shape[2] / 2 * shape[3] + shape[3] / 2;
+    let channels = kernel.chunks_exact_mut(inputs * places).take(inputs);
+    for (channel, kernel) in channels.enumerate() {
+        kernel.fill(0.0);
+        kernel[channel * places + centre] = 1.0;
+    }
 }
 
 /// Uniform in [0, 1), with 24 bits: the same on every machine.

@@ -8,7 +8,7 @@ use burn::{
 };
 use strata_kernels::Window;
 use strata_spec::{
-    Layer, Level, LevelShapes,
+    Layer, Level, LevelShapes, Start,
     paths::{BODY, HEAD, branch_place, path_of, residual_places},
 };
 
@@ -48,6 +48,7 @@ pub(crate) enum Kind {
     AdaptiveAveragePool(AdaptivePool),
     GlobalAveragePool(GlobalPool),
     Dropout(Dropout),
+    Scale(Scale),
     Subsample(Subsample),
     Residual(Residual),
     Branches(Branches),
@@ -77,6 +78,8 @@ pub(crate) struct Conv {
     #[module(skip)]
     pub(crate) window: Window,
     pub(crate) groups: usize,
+    /// Whether the kernel learns; one that was fitted does not.
+    pub(crate) learns: bool,
 }
 
 /// `weight` and `bias` `[channels]`; the running statistics are the network's.
@@ -117,6 +120,11 @@ pub(crate) struct Dropout {
     pub(crate) rate: f64,
     /// Which of the network's it is: no two leave out alike.
     pub(crate) number: usize,
+}
+
+#[derive(Module, Debug)]
+pub(crate) struct Scale {
+    pub(crate) by: f64,
 }
 
 #[derive(Module, Debug)]
@@ -253,6 +261,7 @@ impl Builder<'_> {
                 bias: conv.bias.then(|| self.parameter(path, "bias")),
                 window: window_of(conv.window()),
                 groups: conv.groups,
+                learns: conv.start != Start::Whitening,
             }),
             Layer::BatchNorm(norm) => {
                 let slot = self.running.len();
@@ -300,6 +309,7 @@ impl Builder<'_> {
                     number,
                 })
             }
+            Layer::Scale(scale) => Kind::Scale(Scale { by: scale.by }),
             Layer::Subsample(subsample) => Kind::Subsample(Subsample {
                 stride: subsample.stride.0,
                 channels: subsample.channels,
@@ -362,6 +372,7 @@ fn read_layer(
         | Kind::AdaptiveAveragePool(_)
         | Kind::GlobalAveragePool(_)
         | Kind::Dropout(_)
+        | Kind::Scale(_)
         | Kind::Subsample(_) => {}
         Kind::Dense(dense) => {
             add("weight", read_tensor(dense.weight.val()));

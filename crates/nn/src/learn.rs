@@ -352,7 +352,11 @@ impl Network {
         let mut inputs = vec![part.input.clone()];
         for index in segment.start..segment.end - 1 {
             let x = inputs[index - segment.start].clone();
-            inputs.push(self.through_body(index, x, part.seed, false).detach());
+            // On a tape, what the weights' gradients need would stay until the way back.
+            track(&mut self.levels.levels[index].body, false);
+            inputs.push(self.through_body(index, x, part.seed, false));
+            let learns = self.roles[index].learns == Learns::All;
+            track(&mut self.levels.levels[index].body, learns);
         }
         let mut gradients = Vec::new();
         let mut levels = Vec::new();

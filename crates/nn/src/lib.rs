@@ -10,6 +10,7 @@ mod forward;
 mod fresh;
 mod layers;
 mod learn;
+mod mirror;
 mod network;
 mod objective;
 mod ops;
@@ -21,6 +22,7 @@ mod precision;
 mod softmax;
 pub mod tensors;
 mod weights;
+mod whitening;
 
 pub use learn::{Learns, Lesson, LevelResult, Role, StepResult, one_hot};
 pub use network::{InputGradient, Network};
@@ -53,6 +55,7 @@ mod tests {
                 head: Some(Head {
                     task: name("task"),
                     layers: vec![dense(classes)],
+                    mirrored: false,
                 }),
             },
         ]

@@ -10,6 +10,7 @@ use crate::{
     forward::{Batch, Pass, Statistics},
     fresh::fresh_weights,
     layers::{LevelModule, Levels, Running, read_tensor},
+    mirror::{average, mirrored, mirrored_shape},
     precision::{format_of_maps, resolve},
 };
 
@@ -31,7 +32,7 @@ pub struct Network {
     pub(crate) precision: Precision,
     /// Decides what is random in a step.
     pub(crate) seed: u64,
-    device: Device,
+    pub(crate) device: Device,
 }
 
 /// The gradient of one logit with respect to some rows.
@@ -215,8 +216,16 @@ impl Network {
     /// # Panics
     /// `rows` are not whole rows.
     pub fn logits(&self, rows: Vec<f32>) -> Vec<f32> {
-        let rows = self.rows_to_tensor(rows, self.input_len());
-        read_tensor(self.forward(rows).inner()).values
+        let turned = self.mirrored().map(|shape| mirrored(&rows, shape));
+        let of = |rows| {
+            let rows = self.rows_to_tensor(rows, self.input_len());
+            read_tensor(self.forward(rows).inner()).values
+        };
+        let mut logits = of(rows);
+        if let Some(turned) = turned {
+            average(&mut logits, &of(turned));
+        }
+        logits
     }
 
     /// The logit of class `target` for each row, and its gradient with respect to the row.
@@ -224,6 +233,23 @@ impl Network {
     /// # Panics
     /// `rows` are not whole rows, or `target` is no class.
     pub fn input_gradient(&self, rows: Vec<f32>, target: usize) -> InputGradient {
+        let Some(shape) = self.mirrored() else {
+            return self.input_gradient_as_they_are(rows, target);
+        };
+        let turned = mirrored(&rows, shape);
+        let mut found = self.input_gradient_as_they_are(rows, target);
+        let other = self.input_gradient_as_they_are(turned, target);
+        average(&mut found.logits, &other.logits);
+        average(&mut found.gradient, &mirrored(&other.gradient, shape));
+        found
+    }
+
+    /// The shape of a row, if answers are also from its mirror image.
+    fn mirrored(&self) -> Option<[usize; 3]> {
+        mirrored_shape(&self.shapes[0].input, &self.specs)
+    }
+
+    fn input_gradient_as_they_are(&self, rows: Vec<f32>, target: usize) -> InputGradient {
         let input = self.rows_to_tensor(rows, self.input_len()).require_grad();
         let logits = self.forward(input.clone()).narrow(1, target, 1);
         let gradients = logits.clone().sum().backward();

@@ -6,7 +6,7 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 use strata_kernels::{AdamStep, SgdStep, burn_ops};
-use strata_spec::{Clip, Optimizer as Rule};
+use strata_spec::{Clip, Optimizer as Rule, Rates};
 
 use crate::{
     Network, WeightTensor,
@@ -18,6 +18,7 @@ use crate::{
 pub struct Optimizer {
     rule: Rule,
     clip: Option<Clip>,
+    rates: Rates,
     /// What is remembered of each weight tensor of each level, in the order in which the network holds them; nothing of one
     /// that has not learned yet.
     levels: Vec<Vec<Option<Memory>>>,
@@ -44,8 +45,15 @@ impl Optimizer {
         Self {
             rule,
             clip,
+            rates: Rates::default(),
             levels: Vec::new(),
         }
+    }
+
+    /// The same with other learning rates for some kinds of weights.
+    #[must_use]
+    pub fn with_rates(self, rates: Rates) -> Self {
+        Self { rates, ..self }
     }
 
     /// Steps taken, and what is remembered: `0.3.velocity` is of the fourth tensor of the first level.
@@ -150,7 +158,9 @@ impl Optimizer {
             let memory = &mut self.levels[first + index];
             let mut pass = Pass {
                 rule: &self.rule,
-                rate: rates[index] as f32,
+                rate: rates[index],
+                rates: self.rates,
+                place: Vec::new(),
                 scale,
                 value_limit: match self.clip {
                     Some(Clip::Value(limit)) => Some(limit as f32),
@@ -208,7 +218,10 @@ fn gradient_norm(levels: &[LevelModule], gradients: &[GradientsParams]) -> f32 {
 /// One step over a level's weights, in the order in which the network holds them.
 struct Pass<'a> {
     rule: &'a Rule,
-    rate: f32,
+    rate: f64,
+    rates: Rates,
+    /// The fields on the way to a weight, and what each is a field of.
+    place: Vec<(String, String)>,
     scale: f32,
     value_limit: Option<f32>,
     gradients: GradientsParams,
@@ -217,10 +230,20 @@ struct Pass<'a> {
 }
 
 impl ModuleMapper for Pass<'_> {
+    fn enter_module(&mut self, field: &str, container: &str) {
+        self.place.push((field.to_owned(), container.to_owned()));
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.place.pop();
+    }
+
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (id, weight, mapper): (ParamId, Tensor<D>, _) = param.consume();
         let memory = self.memory.next().flatten();
-        let Some(gradient) = self.gradients.remove::<D>(id) else {
+        let factor = self.factor();
+        let gradient = self.gradients.remove::<D>(id);
+        let Some(gradient) = gradient.filter(|_| factor > 0.0) else {
             self.remembered.push(memory);
             return Param::from_mapped_value(id, weight, mapper);
         };
@@ -237,8 +260,8 @@ impl ModuleMapper for Pass<'_> {
             tensors: state_names(self.rule).iter().map(|_| zeros()).collect(),
         });
         memory.steps += 1;
-        let (weight, memory) =
-            self.step(weight.reshape([length]), gradient.reshape([length]), memory);
+        let (weight, gradient) = (weight.reshape([length]), gradient.reshape([length]));
+        let (weight, memory) = self.step(weight, gradient, memory, factor);
         self.remembered.push(Some(memory));
         Param::from_mapped_value(
             id,
@@ -249,7 +272,28 @@ impl ModuleMapper for Pass<'_> {
 }
 
 impl Pass<'_> {
-    fn step(&self, weight: Tensor<1>, gradient: Tensor<1>, memory: Memory) -> (Tensor<1>, Memory) {
+    /// What the rate is multiplied by for the weight at hand.
+    fn factor(&self) -> f64 {
+        let Some((field, container)) = self.place.last() else {
+            return 1.0;
+        };
+        match (container.as_str(), field.as_str()) {
+            ("Struct:BatchNorm" | "Struct:LayerNorm", "weight") => self.rates.norm_scale,
+            ("Struct:BatchNorm" | "Struct:LayerNorm", "bias") => self.rates.norm_bias,
+            _ => 1.0,
+        }
+    }
+
+    fn step(
+        &self,
+        weight: Tensor<1>,
+        gradient: Tensor<1>,
+        memory: Memory,
+        factor: f64,
+    ) -> (Tensor<1>, Memory) {
+        let rate = (self.rate * factor) as f32;
+        // So that a step decays by as much whatever the factor is.
+        let decay = |decay: f64| (decay / factor) as f32;
         let steps = memory.steps;
         let mut tensors = memory.tensors.into_iter();
         let mut next = || {
@@ -260,10 +304,10 @@ impl Pass<'_> {
         match self.rule {
             Rule::Sgd(sgd) => {
                 let step = SgdStep {
-                    rate: self.rate,
+                    rate,
                     momentum: sgd.momentum as f32,
                     nesterov: sgd.nesterov,
-                    weight_decay: sgd.weight_decay as f32,
+                    weight_decay: decay(sgd.weight_decay),
                     gradient_scale: self.scale,
                 };
                 let (weight, velocity) = burn_ops::sgd(weight, gradient, next(), step);
@@ -276,8 +320,8 @@ impl Pass<'_> {
                 )
             }
             Rule::Adam(adam) => {
-                let (weight_decay, betas) = (0.0, (adam.beta1, adam.beta2));
-                let step = self.adam_step(steps, betas, adam.epsilon, weight_decay);
+                let betas = (adam.beta1, adam.beta2);
+                let step = self.adam_step(steps, betas, adam.epsilon, (rate, 0.0));
                 let (weight, (moment1, moment2)) =
                     burn_ops::adam(weight, gradient, (next(), next()), step);
                 (
@@ -293,7 +337,7 @@ impl Pass<'_> {
                     steps,
                     (adamw.beta1, adamw.beta2),
                     adamw.epsilon,
-                    adamw.weight_decay,
+                    (rate, decay(adamw.weight_decay)),
                 );
                 let (weight, (moment1, moment2)) =
                     burn_ops::adam(weight, gradient, (next(), next()), step);
@@ -313,17 +357,17 @@ impl Pass<'_> {
         steps: u64,
         (beta1, beta2): (f64, f64),
         epsilon: f64,
-        weight_decay: f64,
+        (rate, weight_decay): (f32, f32),
     ) -> AdamStep {
         let correction = |beta: f64| (1.0 - beta.powf(steps as f64)) as f32;
         AdamStep {
-            rate: self.rate,
+            rate,
             beta1: beta1 as f32,
             beta2: beta2 as f32,
             rest1: (1.0 - beta1) as f32,
             rest2: (1.0 - beta2) as f32,
             epsilon: epsilon as f32,
-            weight_decay: weight_decay as f32,
+            weight_decay,
             correction1: correction(beta1),
             correction2: correction(beta2),
             gradient_scale: self.scale,

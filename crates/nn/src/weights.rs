@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use strata_spec::{
-    Layer, Level, LevelShapes, level_shapes,
+    Layer, Level, LevelShapes, Start, level_shapes,
     paths::{BODY, HEAD, branch_place, path_of, residual_places},
 };
 
@@ -190,8 +190,8 @@ impl LevelWeights {
 pub(crate) enum Role {
     /// `[outputs, inputs]`
     Dense,
-    /// `[channels out, channels in / groups, height, width]`
-    Kernel,
+    /// `[channels out, channels in / groups, height, width]`, and what it is before the first step.
+    Kernel(Start),
     Bias,
     /// What a normalized number is multiplied by.
     Factor,
@@ -241,6 +241,7 @@ fn of_layer(layer: &Layer, path: &str, input: &[usize], found: &mut Vec<Expected
         | Layer::AdaptiveAveragePool(_)
         | Layer::GlobalAveragePool
         | Layer::Dropout(_)
+        | Layer::Scale(_)
         | Layer::Subsample(_) => {}
         Layer::Dense(dense) => {
             add("weight", &[dense.units, input[0]], Role::Dense);
@@ -251,7 +252,7 @@ fn of_layer(layer: &Layer, path: &str, input: &[usize], found: &mut Vec<Expected
             add(
                 "weight",
                 &[conv.channels, inputs, height, width],
-                Role::Kernel,
+                Role::Kernel(conv.start),
             );
             if conv.bias {
                 add("bias", &[conv.channels], Role::Bias);
@@ -308,6 +309,7 @@ mod tests {
             head: Some(strata_spec::Head {
                 task: "task".parse().unwrap(),
                 layers: vec![layer("\"global-average-pool\""), layer("\"layer-norm\"")],
+                mirrored: false,
             }),
         };
         let levels = [level];

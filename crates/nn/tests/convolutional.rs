@@ -117,6 +117,7 @@ fn small() -> Vec<Level> {
     let head = Head {
         task: "task".parse().unwrap(),
         layers: vec![Layer::GlobalAveragePool, Layer::Dense(Dense { units: 3 })],
+        mirrored: false,
     };
     vec![
         level("stem", stem, None),

@@ -35,6 +35,7 @@ fn levels(classes: usize) -> Vec<Level> {
                 layers: vec![layer(&format!(
                     r#"{{ "dense": {{ "units": {classes} }} }}"#
                 ))],
+                mirrored: false,
             }),
         },
     ]

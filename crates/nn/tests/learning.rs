@@ -32,6 +32,7 @@ fn network() -> Network {
             head: Some(Head {
                 task: "task".parse().unwrap(),
                 layers: vec![dense(2)],
+                mirrored: false,
             }),
         },
     ];

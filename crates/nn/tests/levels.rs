@@ -30,6 +30,7 @@ fn level(name: &str, layers: Vec<Layer>, head: Vec<Layer>) -> Level {
         head: (!head.is_empty()).then(|| Head {
             task: "task".parse().unwrap(),
             layers: head,
+            mirrored: false,
         }),
     }
 }

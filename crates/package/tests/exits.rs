@@ -29,6 +29,7 @@ fn add(fixture: &Fixture, sealing: Sealing) -> Manifest {
     new.levels[0].architecture.head = Some(Head {
         task: name("parity"),
         layers: vec![Layer::Dense(Dense { units: 2 })],
+        mirrored: false,
     });
     let levels: Vec<_> = new
         .levels

@@ -83,6 +83,7 @@ fn levels_with_exits() -> Vec<Level> {
         head: Some(strata_spec::Head {
             task: task.parse().unwrap(),
             layers: vec![dense(units)],
+            mirrored: false,
         }),
     };
     let body = || vec![dense(8), Layer::Relu];
@@ -100,6 +101,7 @@ fn levels() -> Vec<Level> {
     let head = strata_spec::Head {
         task: "shape".parse().unwrap(),
         layers: vec![dense(CLASSES)],
+        mirrored: false,
     };
     vec![
         Level {

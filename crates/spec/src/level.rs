@@ -28,6 +28,10 @@ pub struct Head {
     pub task: Name,
     /// Its layers; the last one's output are the task's logits.
     pub layers: Vec<Layer>,
+    /// Whether an answer is the mean of the logits of a row and of the row with left and right exchanged (Krizhevsky et al.
+    /// 2012), which takes twice as long. Only for the one head of a network that takes images. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mirrored: bool,
 }
 
 /// The shapes of one row as it passes through a level.
@@ -150,6 +154,7 @@ mod tests {
             head: Some(Head {
                 task: "task".parse().unwrap(),
                 layers: vec![Layer::GlobalAveragePool, Layer::Dense(Dense { units: 5 })],
+                mirrored: false,
             }),
         };
         let shapes = level_shapes(&[2, 8, 7], std::slice::from_ref(&level)).unwrap();

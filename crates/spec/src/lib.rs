@@ -72,7 +72,7 @@ pub use error::RecipeError;
 pub use exits::{ExitCalibration, ExitThreshold, exits};
 pub use layer::{
     AdaptiveAveragePool, AveragePool, BatchNorm, Branches, Conv, Dense, Dropout, Layer, LayerNorm,
-    MaxPool, Pair, Residual, ShapeError, Subsample, Window,
+    MaxPool, Pair, Residual, Scale, ShapeError, Start, Subsample, Window,
 };
 pub use level::{Head, Level, LevelShapes, default_head, level_shapes};
 pub use manifest::{
@@ -86,5 +86,5 @@ pub use strategy::{Boundary, LevelRule, Schedule, Strategy};
 pub use task::{Classification, Task};
 pub use train::{
     Adam, AdamW, Clip, Cosine, EarlyStopping, FeatureCache, Greedy, LevelTraining, MonitoredMetric,
-    Objective, OneCycle, Optimizer, Precision, RateSchedule, Sgd, Staged, Step, Train,
+    Objective, OneCycle, Optimizer, Precision, RateSchedule, Rates, Sgd, Staged, Step, Train,
 };

@@ -159,6 +159,7 @@ impl Recipe {
             levels[index].head = Some(Head {
                 task: task.clone(),
                 layers,
+                mirrored: false,
             });
         }
         // A resolved recipe has both, and they agree.

@@ -51,6 +51,9 @@ pub struct Train {
     /// Default: Adam with its usual settings.
     #[serde(default)]
     pub optimizer: Optimizer,
+    /// What the learning rate is multiplied by for some kinds of weights. Default: 1 for all.
+    #[serde(default, skip_serializing_if = "Rates::is_default")]
+    pub rates: Rates,
     /// How the learning rate changes. Default: `constant`.
     #[serde(default)]
     pub schedule: RateSchedule,
@@ -202,6 +205,17 @@ pub struct AdamW {
     pub weight_decay: f64,
 }
 
+/// What the learning rate is multiplied by for kinds of weights that want another one. What weight decay takes in a step stays
+/// the same; weights with a factor of 0 stay as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rates {
+    /// The factors of normalizations. Default: 1.
+    pub norm_scale: f64,
+    /// The biases of normalizations. Default: 1.
+    pub norm_bias: f64,
+}
+
 /// How the learning rate changes over a training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -333,6 +347,21 @@ impl Optimizer {
             Self::Sgd(sgd) => sgd.learning_rate,
             Self::Adam(adam) => adam.learning_rate,
             Self::AdamW(adamw) => adamw.learning_rate,
+        }
+    }
+}
+
+impl Rates {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            norm_scale: 1.0,
+            norm_bias: 1.0,
         }
     }
 }

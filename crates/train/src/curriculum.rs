@@ -60,6 +60,7 @@ impl Curriculum {
                 level.head = Some(Head {
                     task: task.name.clone(),
                     layers: auxiliary_head(&shapes.output, task.classification.classes),
+                    mirrored: false,
                 });
             }
         }

@@ -65,7 +65,8 @@ pub fn retrain(
     let input = job.preparation.output_shape();
     let mut network = Network::with_weights(&input, levels, &job.weights[..=top], job.precision);
     network.assign(roles(job.level, top));
-    let mut optimizer = Optimizer::new(job.train.optimizer.clone(), job.train.clip.clone());
+    let mut optimizer = Optimizer::new(job.train.optimizer.clone(), job.train.clip.clone())
+        .with_rates(job.train.rates);
     let rows = Arc::new(TrainingRows::new(
         Arc::new(data.train),
         Arc::new(preparer),

@@ -51,6 +51,7 @@ fn add_model(place: &Place, learned: Vec<DataDigest>, validation: Option<Validat
         head: head.map(|(task, units)| Head {
             task: task.parse().unwrap(),
             layers: vec![dense(units)],
+            mirrored: false,
         }),
     };
     let levels = vec![

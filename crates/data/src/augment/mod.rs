@@ -108,6 +108,12 @@ impl TrainingRows {
             );
             let mut random = Random::of_row(b"augment\0", self.seed, epoch, u64::from(index));
             for augmentation in &self.each {
+                if *augmentation == Augmentation::AlternatingFlip {
+                    if self.flips(epoch, index) {
+                        frame.flip();
+                    }
+                    continue;
+                }
                 self.apply(augmentation, &mut frame, &mut random);
             }
             self.preparer.normalise(&frame.pixels, row);
@@ -146,6 +152,12 @@ impl TrainingRows {
         Some(Mixed::with_the_row_before(indices, share as f32))
     }
 
+    /// Whether a row is one that alternating flips turn in `epoch`.
+    fn flips(&self, epoch: u64, index: u32) -> bool {
+        let mut random = Random::of_row(b"flip\0\0\0\0", self.seed, 0, u64::from(index));
+        random.below(2) as u64 == epoch % 2
+    }
+
     fn apply(&self, augmentation: &Augmentation, frame: &mut Frame, random: &mut Random) {
         match augmentation {
             Augmentation::Flip => {
@@ -178,8 +190,8 @@ impl TrainingRows {
                     rand_augment::apply(frame, setting.magnitude, random);
                 }
             }
-            // At the end of a batch.
-            Augmentation::Mixup(_) | Augmentation::CutMix(_) => {}
+            // By epoch and row; or at the end of a batch.
+            Augmentation::AlternatingFlip | Augmentation::Mixup(_) | Augmentation::CutMix(_) => {}
         }
     }
 }

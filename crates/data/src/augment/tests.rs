@@ -175,6 +175,24 @@ fn about_half_of_the_images_are_flipped() {
 }
 
 #[test]
+fn an_alternating_flip_turns_each_image_in_every_second_epoch() {
+    let images = Arc::new(images(400, [2, 8], 3));
+    let preparer = Arc::new(preparer(2, 8, 3));
+    let plain = TrainingRows::new(images.clone(), preparer.clone(), &[], 1);
+    let flipped = TrainingRows::new(images, preparer, &[Augmentation::AlternatingFlip], 1);
+    let ([plain, _], [first, second]) = (epochs(&plain), epochs(&flipped));
+    let rows = plain
+        .chunks(48)
+        .zip(first.chunks(48).zip(second.chunks(48)));
+    let mut unturned = 0;
+    for (plain, (first, second)) in rows {
+        assert!((plain == first) != (plain == second), "once in two epochs");
+        unturned += usize::from(plain == first);
+    }
+    assert!((160..240).contains(&unturned), "{unturned}");
+}
+
+#[test]
 fn a_random_part_has_the_area_and_the_ratio_that_were_asked_for() {
     let setting = RandomResizedCrop::default();
     let mut random = Random::new(b"testing\0", 0, 0);

@@ -2,7 +2,7 @@
 
 use strata_kernels::{Conv2d, DenseWeights, Element, PackedConv2d};
 use strata_spec::{
-    BatchNorm, Conv, Layer, Level, Residual, level_shapes,
+    Conv, Layer, Level, Residual, level_shapes,
     paths::{BODY, HEAD, branch_place, path_of, residual_places},
 };
 
@@ -148,11 +148,15 @@ impl<T: Element> Compiler<'_, T> {
             // A normalization goes into the weights before it.
             let mut norm = None;
             if matches!(layer, Layer::Conv(_) | Layer::Dense(_))
-                && let Some((position, Layer::BatchNorm(settings))) =
-                    layers.next_if(|(_, next)| matches!(next, Layer::BatchNorm(_)))
+                && let Some((position, next)) = layers
+                    .next_if(|(_, next)| matches!(next, Layer::BatchNorm(_) | Layer::Scale(_)))
             {
                 let path = path_of(place, position);
-                norm = Some(Line::of(settings, self.weights, &path));
+                norm = match next {
+                    Layer::BatchNorm(settings) => Some(Line::of(settings, self.weights, &path)),
+                    Layer::Scale(scale) => Some(Line::times(scale.by, shape[0])),
+                    _ => None,
+                };
             }
             let relu = layers
                 .next_if(|(_, next)| matches!(next, Layer::Relu))
@@ -208,7 +212,28 @@ impl<T: Element> Compiler<'_, T> {
                 if relu { y } else { self.finish(y, after) }
             }
             Layer::Conv(conv) => self.conv(conv, path, input, norm, x, after),
-            Layer::BatchNorm(norm) => self.batch_norm(norm, path, input, x, after),
+            Layer::BatchNorm(norm) => {
+                let values = |name| self.weights.of(path, name).values.clone();
+                let norm = steps::BatchNorm {
+                    epsilon: norm.epsilon as f32,
+                    weight: values("weight"),
+                    bias: values("bias"),
+                    mean: values("running_mean"),
+                    variance: values("running_var"),
+                };
+                self.batch_norm(norm, input, x, after)
+            }
+            Layer::Scale(scale) => {
+                let [zeros, ones] = [0.0, 1.0].map(|value| vec![value; input[0]]);
+                let norm = steps::BatchNorm {
+                    epsilon: 0.0,
+                    weight: vec![scale.by as f32; input[0]],
+                    bias: zeros.clone(),
+                    mean: zeros,
+                    variance: ones,
+                };
+                self.batch_norm(norm, input, x, after)
+            }
             Layer::LayerNorm(norm) => {
                 let from = self.source(x, input);
                 let from = self.loaded(from);
@@ -312,23 +337,14 @@ impl<T: Element> Compiler<'_, T> {
         Value::Maps(to)
     }
 
-    /// A normalization that stands above no weights.
+    /// A normalization, or a factor, that stands above no weights.
     fn batch_norm(
         &mut self,
-        norm: &BatchNorm,
-        path: &str,
+        norm: steps::BatchNorm,
         input: &[usize],
         x: Value,
         after: After,
     ) -> Value {
-        let values = |name| self.weights.of(path, name).values.clone();
-        let norm = steps::BatchNorm {
-            epsilon: norm.epsilon as f32,
-            weight: values("weight"),
-            bias: values("bias"),
-            mean: values("running_mean"),
-            variance: values("running_var"),
-        };
         let relu = after.relu;
         let x = self.as_layers_take_it(x, input);
         let residual = after.residual.map(|residual| match residual {

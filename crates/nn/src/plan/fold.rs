@@ -4,7 +4,7 @@ use strata_spec::BatchNorm;
 
 use crate::{LevelWeights, layers::kernel_in_kernels_order};
 
-/// What an answering batch normalization does to each channel: `x scale + shift`.
+/// What an answering batch normalization, or a factor, does to each channel: `x scale + shift`.
 pub(super) struct Line {
     scale: Vec<f64>,
     shift: Vec<f64>,
@@ -24,6 +24,14 @@ impl Line {
             })
             .unzip();
         Self { scale, shift }
+    }
+
+    /// The same factor for each channel.
+    pub(super) fn times(factor: f64, channels: usize) -> Self {
+        Self {
+            scale: vec![factor; channels],
+            shift: vec![0.0; channels],
+        }
     }
 
     /// Puts it into the weights before it, in which each output has `run` numbers next to each other, output after output.

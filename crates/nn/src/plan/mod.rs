@@ -18,7 +18,11 @@ pub use way::{Way, confidence};
 use strata_kernels::{Element, Format, bf16};
 use strata_spec::{Level, Name, Precision};
 
-use crate::{LevelWeights, precision::format_of_maps};
+use crate::{
+    LevelWeights,
+    mirror::{average, mirrored, mirrored_shape},
+    precision::format_of_maps,
+};
 use compile::compile;
 use pass::Walkers;
 use steps::{HeadSteps, LevelSteps, Program};
@@ -37,6 +41,8 @@ pub struct Plan {
     block: usize,
     heads: Vec<PlanHead>,
     exits: Vec<usize>,
+    /// The shape of a row, if answers are also from its mirror image.
+    mirrored: Option<[usize; 3]>,
 }
 
 /// A head of a [`Plan`].
@@ -103,6 +109,7 @@ impl Plan {
             block: (SCRATCH / bytes.max(1)).clamp(1, MOST_ROWS),
             exits: (0..heads.len()).filter(is_exit).collect(),
             heads,
+            mirrored: mirrored_shape(input, levels),
         }
     }
 
@@ -132,6 +139,15 @@ impl Plan {
     /// # Panics
     /// The lengths of `input` and `logits` are not those of the same number of rows.
     pub fn run(&self, input: &[f32], logits: &mut [f32], scratch: &mut Scratch) {
+        self.run_as_they_are(input, logits, scratch);
+        if let Some(shape) = self.mirrored {
+            let mut others = vec![0.0; logits.len()];
+            self.run_as_they_are(&mirrored(input, shape), &mut others, scratch);
+            average(logits, &others);
+        }
+    }
+
+    fn run_as_they_are(&self, input: &[f32], logits: &mut [f32], scratch: &mut Scratch) {
         let rows = input.len() / self.input;
         assert_eq!(input.len(), rows * self.input, "whole rows");
         assert_eq!(

@@ -7,6 +7,7 @@ use super::{
     steps::Program,
     way::{Ask, Way, confidence},
 };
+use crate::mirror::{average, mirrored};
 
 /// What a pass gave; reused from call to call.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +40,25 @@ impl Plan {
     /// # Panics
     /// The rows are not as many as the ways are for, or a way is another plan's.
     pub fn run_ways(
+        &self,
+        input: &[f32],
+        ways: &[(usize, &Way)],
+        answers: &mut Answers,
+        scratch: &mut Scratch,
+    ) {
+        self.run_ways_as_they_are(input, ways, answers, scratch);
+        if let Some(shape) = self.mirrored {
+            // The one head of the network: nobody leaves below it.
+            let mut others = Answers::default();
+            self.run_ways_as_they_are(&mirrored(input, shape), ways, &mut others, scratch);
+            average(&mut answers.logits, &others.logits);
+            for (logits, others) in answers.heads.iter_mut().zip(&others.heads) {
+                average(logits, others);
+            }
+        }
+    }
+
+    fn run_ways_as_they_are(
         &self,
         input: &[f32],
         ways: &[(usize, &Way)],

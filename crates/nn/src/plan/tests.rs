@@ -1,9 +1,9 @@
 use strata_spec::{
     AdaptiveAveragePool, AveragePool, BatchNorm, Branches, Conv, Dense, Dropout, Head, Layer,
-    LayerNorm, Level, MaxPool, Precision, Residual, Subsample,
+    LayerNorm, Level, MaxPool, Precision, Residual, Scale, Subsample,
 };
 
-use crate::{Lesson, LevelWeights, Network, Optimizer, Plan, Scratch, one_hot};
+use crate::{Answers, Lesson, LevelWeights, Network, Optimizer, Plan, Scratch, Way, one_hot};
 
 pub(super) fn conv(channels: usize, kernel: usize, stride: usize) -> Layer {
     Layer::Conv(Conv {
@@ -66,6 +66,7 @@ fn levels() -> Vec<Level> {
             Layer::Relu,
             dense(5),
         ],
+        mirrored: false,
     };
     vec![
         level(
@@ -99,7 +100,10 @@ fn levels() -> Vec<Level> {
                     Vec::new(),
                 ),
                 Layer::Relu,
-                residual(vec![conv(8, 1, 1), Layer::Relu], Vec::new()),
+                residual(
+                    vec![conv(8, 1, 1), scale(0.5), Layer::Relu, scale(2.0)],
+                    Vec::new(),
+                ),
                 Layer::Relu,
                 residual(
                     vec![conv(10, 3, 2), norm(), dropout()],
@@ -120,6 +124,10 @@ fn levels() -> Vec<Level> {
         ),
         level("top", Vec::new(), Some(head)),
     ]
+}
+
+fn scale(by: f64) -> Layer {
+    Layer::Scale(Scale { by })
 }
 
 const INPUT: [usize; 3] = [3, 9, 8];
@@ -208,6 +216,7 @@ fn rows_may_go_into_any_layer_first() {
         let head = Head {
             task: "task".parse().unwrap(),
             layers: vec![Layer::Relu, dense(3)],
+            mirrored: false,
         };
         let levels = [Level {
             name: "only".parse().unwrap(),
@@ -254,4 +263,63 @@ fn a_densely_connected_network_needs_no_more_buffers_than_others() {
         "{:?}",
         program.maps
     );
+}
+
+#[test]
+fn a_mirrored_head_answers_the_mean_of_both_views() {
+    let plain = network(Precision::F32);
+    let weights = plain.weights();
+    let mut mirrored = levels();
+    mirrored
+        .last_mut()
+        .and_then(|level| level.head.as_mut())
+        .unwrap()
+        .mirrored = true;
+    let seen = rows(7);
+    let turned: Vec<f32> = seen
+        .chunks(INPUT[2])
+        .flat_map(|line| line.iter().rev().copied())
+        .collect();
+    let expected: Vec<f32> = plain
+        .logits(seen.clone())
+        .iter()
+        .zip(plain.logits(turned))
+        .map(|(a, b)| (a + b) / 2.0)
+        .collect();
+
+    let plan = Plan::compile(&INPUT, &mirrored, &weights, Precision::F32);
+    let network = Network::with_weights(&INPUT, &mirrored, &weights, Precision::F32);
+    let mut answered = Answers::default();
+    let top = Way::to_exit(&plan, 0);
+    plan.run_ways(&seen, &[(7, &top)], &mut answered, &mut Scratch::default());
+    let found = [
+        answers(&plan, &seen, &mut Scratch::default()),
+        network.logits(seen.clone()),
+        answered.logits,
+    ];
+    for found in found {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(
+                (found - expected).abs() < 1e-4,
+                "{found}, expected {expected}"
+            );
+        }
+    }
+    // The gradient goes to both views of the row.
+    let row = seen[..216].to_vec();
+    let gradient = network.input_gradient(row.clone(), 2).gradient;
+    for index in [0, 7, 100, 215] {
+        let at = |step: f32| {
+            let mut row = row.clone();
+            row[index] += step;
+            network.logits(row)[2]
+        };
+        let slope = (at(1e-2) - at(-1e-2)) / 2e-2;
+        assert!(
+            (gradient[index] - slope).abs() < 2e-2,
+            "{} {slope}",
+            gradient[index]
+        );
+    }
 }

@@ -15,6 +15,7 @@ fn level(name: &str, layers: Vec<Layer>, head: Option<(&str, Vec<Layer>)>) -> Le
         head: head.map(|(task, layers)| Head {
             task: task.parse().unwrap(),
             layers,
+            mirrored: false,
         }),
     }
 }

@@ -96,6 +96,7 @@ pub fn model(weights: [&[u8]; 2]) -> NewVersion {
             head: Some(Head {
                 task: name("parity"),
                 layers: vec![dense(2)],
+                mirrored: false,
             }),
         },
     ];

@@ -31,6 +31,7 @@ impl Model {
         let head = Head {
             task: "shape".parse().unwrap(),
             layers: vec![dense(LABELS.len())],
+            mirrored: false,
         };
         let layers = vec![
             Layer::Flatten,
@@ -90,6 +91,7 @@ impl Model {
             head: Some(Head {
                 task: task.parse().unwrap(),
                 layers: vec![dense(units)],
+                mirrored: false,
             }),
         };
         let body = || vec![dense(hidden), Layer::Relu];

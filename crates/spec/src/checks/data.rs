@@ -109,7 +109,7 @@ fn check_augmentation(
     image: &ImagePreparation,
 ) -> Result<(), Problem> {
     match augmentation {
-        Augmentation::Flip | Augmentation::VerticalFlip => Ok(()),
+        Augmentation::Flip | Augmentation::AlternatingFlip | Augmentation::VerticalFlip => Ok(()),
         Augmentation::Crop(crop) => {
             let field = format!("{field}.crop.padding");
             check_range(&field, crop.padding, 1, 1024)?;

@@ -1,5 +1,5 @@
 use super::{Problem, check_range, problem, within};
-use crate::{Layer, Pair};
+use crate::{Conv, Layer, Level, Pair, Start};
 
 /// How deep layers may stand in layers.
 const MOST_DEPTH: usize = 8;
@@ -59,6 +59,7 @@ fn check_layer(place: &str, layer: &Layer, depth: usize) -> Result<(), Problem> 
             pair("padding", conv.padding, 0)?;
             pair("dilation", conv.dilation, 1)?;
             check_range(&field("groups"), conv.groups, 1, 1 << 16)?;
+            check_start(&field("start"), conv)?;
             if conv.channels.is_multiple_of(conv.groups) {
                 return Ok(());
             }
@@ -93,6 +94,7 @@ fn check_layer(place: &str, layer: &Layer, depth: usize) -> Result<(), Problem> 
             check_range(&field("height"), pool.height, 1, 4096)?;
             check_range(&field("width"), pool.width, 1, 4096)
         }
+        Layer::Scale(scale) => within(&field("by"), scale.by, 1e-6, 1e6),
         Layer::Dropout(dropout) => within(&field("rate"), dropout.rate, 0.0, 0.99),
         Layer::Subsample(subsample) => {
             pair("stride", subsample.stride, 1)?;
@@ -118,5 +120,63 @@ fn check_layer(place: &str, layer: &Layer, depth: usize) -> Result<(), Problem> 
             }
             Ok(())
         }
+    }
+}
+
+/// What a kernel's start asks of its convolution alone.
+fn check_start(field: &str, conv: &Conv) -> Result<(), Problem> {
+    let is_plain = conv.groups == 1 && conv.dilation == Pair::from(1);
+    if conv.start == Start::Random || is_plain {
+        return Ok(());
+    }
+    let text = "needs one group and no dilation".to_owned();
+    Err(problem(field, text))
+}
+
+/// Checks that nothing but the lowest layer, which takes rows of shape `input`, is fitted to the training rows.
+pub(super) fn check_fitted(levels: &[Level], input: &[usize]) -> Result<(), Problem> {
+    for (index, level) in levels.iter().enumerate() {
+        let head = level.head.iter().flat_map(|head| &head.layers);
+        let head = head
+            .enumerate()
+            .map(|(position, layer)| ("head.layers", position, layer));
+        let body = level.layers.iter().enumerate();
+        let body = body.map(|(position, layer)| ("layers", position, layer));
+        for (part, position, layer) in body.chain(head) {
+            let is_lowest = index == 0 && position == 0 && part == "layers";
+            let place = format!("levels[{index}].{part}[{position}]");
+            match layer {
+                Layer::Conv(conv) if is_lowest && conv.start == Start::Whitening => {
+                    let [height, width] = conv.kernel.0;
+                    let most = 2 * input[0] * height * width;
+                    if !conv.channels.is_multiple_of(2) || conv.channels > most {
+                        let found = conv.channels;
+                        let text = format!(
+                            "a whitening kernel has an even number of channels, at most {most} here, found {found}"
+                        );
+                        return Err((format!("{place}.conv.channels"), text));
+                    }
+                }
+                layer if is_fitted(layer) => {
+                    let text = "only the lowest layer of a network can start with `whitening`";
+                    return Err((place, text.to_owned()));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a layer, or one in it, is fitted to the training rows.
+fn is_fitted(layer: &Layer) -> bool {
+    match layer {
+        Layer::Conv(conv) => conv.start == Start::Whitening,
+        Layer::Residual(residual) => {
+            let mut layers = residual.layers.iter().chain(&residual.shortcut);
+            layers.any(is_fitted)
+        }
+        Layer::Branches(branches) => branches.branches.iter().flatten().any(is_fitted),
+        _ => false,
     }
 }

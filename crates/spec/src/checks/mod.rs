@@ -8,7 +8,7 @@ mod strategy;
 use std::collections::{HashMap, HashSet};
 
 pub(crate) use data::check_data;
-use layers::{check_layers, count_layers};
+use layers::{check_fitted, check_layers, count_layers};
 use preparation::check_image;
 pub(crate) use strategy::check_strategy;
 
@@ -105,6 +105,12 @@ pub(crate) fn check_levels(
                 format!("level `{name}` is the last one and must have a head"),
             ));
         }
+        if level.head.as_ref().is_some_and(|head| head.mirrored)
+            && levels.iter().filter(|level| level.head.is_some()).count() > 1
+        {
+            let text = "only the one head of a network can be mirrored; this one has several";
+            return Err((format!("{field}.head.mirrored"), text.to_owned()));
+        }
         check_layers(&format!("{field}.layers"), &level.layers)?;
         if let Some(head) = &level.head {
             check_layers(&format!("{field}.head.layers"), &head.layers)?;
@@ -113,6 +119,7 @@ pub(crate) fn check_levels(
 
     let shapes = level_shapes(&preparation.output_shape(), levels)
         .map_err(|(level, error)| (error.place.clone(), format!("level `{level}`: {error}")))?;
+    check_fitted(levels, &preparation.output_shape())?;
     let mut total = 0_usize;
     for (index, (level, shape)) in levels.iter().zip(&shapes).enumerate() {
         let own = level.parameters(shape);
@@ -236,6 +243,8 @@ pub(crate) fn check_train(train: &Train, has_validation: bool) -> Result<(), Pro
             )?;
         }
     }
+    within("train.rates.norm_scale", train.rates.norm_scale, 0.0, 1e6)?;
+    within("train.rates.norm_bias", train.rates.norm_bias, 0.0, 1e6)?;
     match &train.schedule {
         RateSchedule::Constant => {}
         RateSchedule::Step(step) => {

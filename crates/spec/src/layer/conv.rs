@@ -30,6 +30,31 @@ pub struct Conv {
     /// Whether a bias is added. Default: true.
     #[serde(default = "yes")]
     pub bias: bool,
+    /// Its kernel before the first step. Default: `random`.
+    #[serde(default, skip_serializing_if = "Start::is_random")]
+    pub start: Start,
+}
+
+/// The kernel of a convolution before the first step of learning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// Normal numbers (He et al. 2015).
+    #[default]
+    Random,
+    /// The first channels pass on what enters, as many as do (Zagoruyko & Komodakis 2017, "DiracNets"); the others are
+    /// random.
+    Identity,
+    /// What makes the patches of the training rows white: the eigenvectors of their covariance, each divided by the root of
+    /// its eigenvalue, the largest first, and their negatives (Page 2019, "How to train your ResNet 8"; Jordan 2024). It is
+    /// fitted once and does not learn; a bias does. Only for the lowest layer of a network.
+    Whitening,
+}
+
+impl Start {
+    fn is_random(&self) -> bool {
+        *self == Self::Random
+    }
 }
 
 impl Conv {
@@ -43,6 +68,7 @@ impl Conv {
             dilation: one(),
             groups: 1,
             bias: true,
+            start: Start::Random,
         }
     }
 

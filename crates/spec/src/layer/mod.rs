@@ -6,6 +6,7 @@ mod dropout;
 mod norm;
 mod pair;
 mod pooling;
+mod scale;
 mod subsample;
 #[cfg(test)]
 mod tests;
@@ -21,11 +22,12 @@ use serde::{
 };
 
 pub use composed::{Branches, Residual};
-pub use conv::Conv;
+pub use conv::{Conv, Start};
 pub use dropout::Dropout;
 pub use norm::{BatchNorm, LayerNorm};
 pub use pair::Pair;
 pub use pooling::{AdaptiveAveragePool, AveragePool, MaxPool};
+pub use scale::Scale;
 pub use subsample::Subsample;
 pub use window::Window;
 
@@ -58,6 +60,8 @@ pub enum Layer {
     GlobalAveragePool,
     /// Numbers left out at random while learning, any shape.
     Dropout(Dropout),
+    /// Each number times one that does not learn, any shape.
+    Scale(Scale),
     /// Every so many places of a map, and channels of zeros around its own; maps to maps.
     Subsample(Subsample),
     /// The sum of two ways through layers, which must give the same shape.
@@ -110,7 +114,7 @@ impl Layer {
     pub fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError> {
         let output = match self {
             Self::Flatten => vec![input.iter().product()],
-            Self::Relu | Self::Dropout(_) => input.to_vec(),
+            Self::Relu | Self::Dropout(_) | Self::Scale(_) => input.to_vec(),
             Self::Dense(dense) if input.len() == 1 => vec![dense.units],
             Self::Dense(_) => {
                 let expected = "takes rows of one dimension (put `flatten` before it)";
@@ -147,6 +151,7 @@ impl Layer {
             | Self::AdaptiveAveragePool(_)
             | Self::GlobalAveragePool
             | Self::Dropout(_)
+            | Self::Scale(_)
             | Self::Subsample(_) => 0,
             Self::Dense(dense) => dense
                 .units
@@ -179,6 +184,7 @@ impl Layer {
             Self::AdaptiveAveragePool(_) => "adaptive-average-pool",
             Self::GlobalAveragePool => "global-average-pool",
             Self::Dropout(_) => "dropout",
+            Self::Scale(_) => "scale",
             Self::Subsample(_) => "subsample",
             Self::Residual(_) => "residual",
             Self::Branches(_) => "branches",

@@ -227,6 +227,7 @@ fn level_of(name: &str, body: Stack, head: Option<Stack>, task: &Name) -> (Level
         Head {
             task: task.clone(),
             layers,
+            mirrored: false,
         }
     });
     let keys = weights.iter().flat_map(|weights| {

@@ -239,6 +239,7 @@ fn up_to(
     below[level].head = Some(Head {
         task,
         layers: vec![Layer::Flatten],
+        mirrored: false,
     });
     Plan::compile(input, &below, &weights[..=level], precision)
 }

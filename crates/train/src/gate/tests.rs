@@ -120,6 +120,7 @@ fn levels() -> Vec<Level> {
             head: Some(Head {
                 task: name("digit"),
                 layers: vec![dense(10)],
+                mirrored: false,
             }),
         },
     ]

@@ -10,6 +10,9 @@ use strata_spec::{Name, level_shapes};
 use super::Trainer;
 use crate::{EventKind, TrainError, checkpoint::Checkpoint};
 
+/// Training rows that a layer is fitted to, at most.
+const FITTED_ROWS: usize = 5000;
+
 impl Trainer<'_> {
     pub(super) fn start(&mut self, source: String) -> Result<(), TrainError> {
         // Events of an attempt that was killed before its first checkpoint.
@@ -28,9 +31,15 @@ impl Trainer<'_> {
         })
     }
 
-    /// Begins with the weights that the recipe names, if it does; gives the levels whose heads are not among them.
+    /// Begins with the weights that the recipe names, or else fits what is fitted to the rows; gives the levels whose heads are not among them.
     fn take_given_weights(&mut self) -> Result<Vec<Name>, TrainError> {
         let Some(path) = &self.recipe.train.weights else {
+            let count = self.train.images().len().min(FITTED_ROWS);
+            let rows: Vec<u32> = (0..count as u32).collect();
+            let shown = self.network.is_fitted().then(|| self.rows(0, &rows));
+            if let Some(shown) = shown {
+                self.network.fit(&shown);
+            }
             return Ok(Vec::new());
         };
         let path = self.run.base().join(path);

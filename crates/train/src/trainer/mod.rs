@@ -221,7 +221,8 @@ impl<'a> Trainer<'a> {
             recipe.train.precision,
         );
         network.add_sides(curriculum.sides.clone(), recipe.seed);
-        let optimizer = Optimizer::new(recipe.train.optimizer.clone(), recipe.train.clip.clone());
+        let optimizer = Optimizer::new(recipe.train.optimizer.clone(), recipe.train.clip.clone())
+            .with_rates(recipe.train.rates);
         let state = State {
             recipe: run.recipe_digest(),
             precision: network.precision(),

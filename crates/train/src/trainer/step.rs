@@ -159,7 +159,7 @@ impl Trainer<'_> {
     }
 
     /// Rows as they are in an epoch, by all cores.
-    fn rows(&self, epoch: u64, indices: &[u32]) -> Vec<f32> {
+    pub(super) fn rows(&self, epoch: u64, indices: &[u32]) -> Vec<f32> {
         let row_len = self.train.row_len();
         let mut rows = vec![0.0; indices.len() * row_len];
         let share = indices.len().div_ceil(strata_nn::threads()).max(1);
