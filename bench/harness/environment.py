@@ -18,6 +18,7 @@ MNIST_FILES = [
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 ]
+CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
 
 
 def say(line):
@@ -98,17 +99,27 @@ print(json.dumps({name: version(name) for name in sys.argv[1:]}))
 
 
 def mnist():
-    """The folder with MNIST: in `STRATA_DATA`, then in the user's cache, as the program looks for it."""
+    """The folder with MNIST."""
+    return _data_set("mnist", MNIST_FILES)
+
+
+def cifar10():
+    """The archive of CIFAR-10, in its binary form."""
+    return _data_set("cifar10", [CIFAR10_ARCHIVE]) / CIFAR10_ARCHIVE
+
+
+def _data_set(name, files):
+    """The folder with a data set: in `STRATA_DATA`, then in the user's cache, as the program looks for it."""
     own = os.environ.get("STRATA_DATA")
     places = [Path(own)] if own else []
     places.append(user_cache() / "data")
     for place in places:
-        if all((place / "mnist" / file).is_file() for file in MNIST_FILES):
-            return (place / "mnist").resolve()
-    looked = " and ".join(str(place / "mnist") for place in places)
+        if all((place / name / file).is_file() for file in files):
+            return (place / name).resolve()
+    looked = " and ".join(str(place / name) for place in places)
     raise BenchError(
-        f"MNIST is not in {looked}: expected {', '.join(MNIST_FILES)}. Set STRATA_DATA to the folder that has mnist/, "
-        "or download it by `strata data fetch mnist`."
+        f"{name} is not in {looked}: expected {', '.join(files)}. Set STRATA_DATA to the folder that has {name}/, "
+        f"or download it by `strata data fetch {name}`."
     )
 
 

@@ -4,7 +4,9 @@ import os
 import sys
 import tempfile
 import time
+import tomllib
 import unittest
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -12,6 +14,7 @@ from harness import isa, process, server
 from harness.errors import BenchError
 from harness.modes import Mode, against_best, compare, usable
 from harness.row import best, others, row, rounded
+from works import recipes
 
 PYTHON = sys.executable
 
@@ -33,6 +36,15 @@ class Rows(unittest.TestCase):
 
     def test_numbers_have_four_digits(self):
         self.assertEqual([rounded(1234.56), rounded(0.0012345)], [1235, 0.001234])
+
+
+class Recipes(unittest.TestCase):
+    def test_a_changed_recipe_is_written_as_it_is(self):
+        for name in ("two-tasks", "cifar10-layered"):
+            recipe = recipes.shipped(name) | {"description": 'a "word"', "seed": 3}
+            with tempfile.TemporaryDirectory() as folder:
+                path = recipes.written(recipe, Path(folder, "recipe.toml"))
+                self.assertEqual(tomllib.loads(path.read_text()), recipe)
 
 
 class Processes(unittest.TestCase):

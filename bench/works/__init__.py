@@ -1,6 +1,11 @@
 """The works by name. A new one is a module with a `WORK`, or several `WORKS`, and a line here."""
 
 from works import (
+    cifar10_local,
+    cifar10_source,
+    cifar10_strong,
+    exits,
+    level_memory,
     level_swap,
     mlp_epoch,
     mnist_accuracy,
@@ -10,6 +15,7 @@ from works import (
     resnet18_infer,
     resnet18_memory,
     resnet18_step,
+    shared_trunk,
 )
 
 WORKS = {
@@ -24,5 +30,11 @@ WORKS = {
         mlp_epoch.WORK,
         level_swap.WORK,
         resnet18_memory.WORK,
+        cifar10_strong.WORK,
+        cifar10_source.WORK,
+        cifar10_local.WORK,
+        level_memory.WORK,
+        exits.WORK,
+        shared_trunk.WORK,
     )
 }

@@ -28,15 +28,19 @@ def isa(bench):
 
 def peer(bench, program, *arguments):
     """A run of a peer's program: the same of it."""
-    env = bench.env | {
+    command = bench.peer(program, *arguments)
+    finished = process.run(command, env=peer_env(bench), timeout=MOST_SECONDS)
+    return finished, finished.last_json()
+
+
+def peer_env(bench):
+    """The environment of a peer's program that may compile."""
+    return bench.env | {
         # What torch.compile made for one process serves the next. It depends on the instructions.
         "TORCHINDUCTOR_CACHE_DIR": str(user_cache() / "bench-inductor" / (bench.isa or "all")),
         # Without workers of its own, whose time would count as a disturbance.
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
     }
-    command = bench.peer(program, *arguments)
-    finished = process.run(command, env=env, timeout=MOST_SECONDS)
-    return finished, finished.last_json()
 
 
 def torch_modes(torch_name, measure, layouts=("",)):

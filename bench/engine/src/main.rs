@@ -1,22 +1,26 @@
-//! Measures the engine by itself, on random rows, and prints one JSON object.
+//! Measures the engine by itself, on random rows, and prints one JSON object. Also whether exits keep what they promise.
 //!
 //! ```text
 //! strata-engine step --network resnet18 --stem cifar --size 32 --batch 100 --classes 10 --precision bf16
 //! strata-engine infer --network resnet18 --size 224 --batch 8 --precision f32
 //! strata-engine mlp-epoch --precision f32
+//! strata-engine exits runs/cifar10-exits-1 --epsilon 0.005 --delta 0.05
 //! ```
 //!
 //! Nothing but the libraries that any program can use: `strata_spec` says what the network is, `strata_nn` learns and
-//! answers.
+//! answers, `strata_train` calibrates.
 //!
 //! - `network`: the command line's network as levels.
-//! - `learn`: steps of training, epochs of training; `infer`: answers.
+//! - `learn`: steps of training, epochs of training; `infer`: answers; `exits`: calibrations.
 //! - `random`: rows and classes from a seed.
 
+mod exits;
 mod infer;
 mod learn;
 mod network;
 mod random;
+
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -49,6 +53,8 @@ enum Command {
     Infer(Infer),
     /// Epochs of training a 784-128-10 perceptron with Adam.
     MlpEpoch(MlpEpoch),
+    /// Calibrations of a finished run's exits on random halves of its validation rows, each judged on the other half.
+    Exits(Exits),
     /// Nothing: say which instructions and how many threads it would use.
     Isa,
 }
@@ -105,6 +111,20 @@ struct MlpEpoch {
     warm_up: usize,
 }
 
+#[derive(Args)]
+struct Exits {
+    /// Folder of the run.
+    run: PathBuf,
+    /// Share of accuracy that may be lost.
+    #[arg(long, default_value_t = 0.005)]
+    epsilon: f64,
+    /// Probability that more is.
+    #[arg(long, default_value_t = 0.05)]
+    delta: f64,
+    #[arg(long, default_value_t = 100, value_parser = positive)]
+    splits: usize,
+}
+
 /// Number format of activations and products.
 #[derive(Clone, Copy, ValueEnum)]
 enum Precision {
@@ -127,6 +147,7 @@ fn main() -> Result<()> {
         Command::Step(step) => learn::steps(&step)?,
         Command::Infer(infer) => infer::runs(&infer)?,
         Command::MlpEpoch(epoch) => learn::epochs(&epoch)?,
+        Command::Exits(exits) => exits::splits(&exits)?,
         Command::Isa => json!({}),
     };
     found["isa"] = strata_kernels::isa().name().into();

@@ -73,3 +73,11 @@ fn wrong_usage_exits_with_2() {
         assert_eq!(engine(arguments).status.code(), Some(2), "{arguments}");
     }
 }
+
+#[test]
+fn exits_without_a_run_are_refused() {
+    let output = engine("exits nowhere");
+    assert!(!output.status.success());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("nowhere"), "{errors}");
+}
