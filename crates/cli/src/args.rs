@@ -61,7 +61,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Serve the models of a store over HTTP, and follow it as versions are added and aliases moved.
     #[command(after_help = "Examples:\n  strata serve --address 127.0.0.1:8080\n  \
-                            strata serve --model mnist-mlp:stable --model mnist-cnn@3")]
+                            strata serve --model mnist-mlp:stable --model mnist-cnn@3\n  \
+                            strata serve --grpc 127.0.0.1:8081")]
     Serve(Serve),
     /// Look at and manage the models of a store.
     #[command(
@@ -357,6 +358,9 @@ pub(crate) struct Serve {
     /// All but NAME@VERSION follow the store: new versions and moved aliases are served within a second
     #[arg(long = "model", value_name = "MODEL")]
     pub(crate) models: Vec<Selector>,
+    /// Where to listen for gRPC besides HTTP, such as 127.0.0.1:8081; port 0 for any free one. Default: nowhere
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) grpc: Option<SocketAddr>,
     /// Largest body of a request in MiB
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) body_mib: u32,
@@ -429,7 +433,7 @@ pub(crate) enum Keys {
         /// Whose it is
         #[arg(long)]
         name: String,
-        /// infer, explain, metadata, metrics, admin
+        /// infer, explain, metadata, metrics, load, admin
         #[arg(long, value_name = "ACTIONS", value_delimiter = ',', required = true)]
         allow: Vec<Action>,
         /// Names of models, or all

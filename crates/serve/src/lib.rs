@@ -3,7 +3,8 @@
 //! [`Server::bind`] opens packages (verified, unsealed in memory), compiles their plans and listens;
 //! [`Server::run`] answers until it is told to stop, then lets requests in flight finish. The protocol is
 //! the [Open Inference Protocol](https://github.com/kserve/open-inference-protocol) version 2 over
-//! HTTP/1.1 with its binary tensor extension, and one route of Strata's own for explanations.
+//! HTTP/1.1 with its binary tensor extension, and over gRPC where [`ServeOptions::grpc`] says so, and one route of Strata's
+//! own for explanations.
 //!
 //! What holds:
 //!
@@ -17,7 +18,8 @@
 //! - No answer without its origin: version, digest of the manifest, and the levels that gave it.
 //!
 //! The folders: `access` (keys and the guard), `runtime` (models in memory and their batches), `http`
-//! (connections, routes, refusals), `oip` and `explain` (what the routes do). Whatever is logged goes through
+//! (connections, routes, refusals), `infer` (one request for an answer, whatever protocol it came by), `oip`, `grpc` and
+//! `explain` (the protocols). Whatever is logged goes through
 //! `log`.
 //!
 //! ```no_run
@@ -36,7 +38,9 @@
 mod access;
 mod error;
 mod explain;
+mod grpc;
 mod http;
+mod infer;
 mod log;
 mod metrics;
 mod oip;

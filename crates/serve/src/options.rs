@@ -17,6 +17,8 @@ pub struct ServeOptions {
     pub access: Access,
     /// Where to listen; port 0 for any free one. Default: 127.0.0.1:8080.
     pub address: SocketAddr,
+    /// Where to listen for gRPC besides; port 0 for any free one. Default: nowhere.
+    pub grpc: Option<SocketAddr>,
     /// What to serve. A bare name stands for its highest version and each version that an alias names.
     /// Default: every model in the store.
     ///
@@ -39,7 +41,7 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of all bodies that are held at the same time; more is 503. Default: 512 MiB.
     pub all_bodies_bytes: usize,
-    /// Open connections; more wait to be accepted. Default: 4,096.
+    /// Open connections of each address; more wait to be accepted. Default: 4,096.
     pub connections: usize,
     /// Rows that wait for one version of a model; more are 503. Also the most rows in one request.
     /// Default: 4,096.
@@ -69,6 +71,7 @@ impl ServeOptions {
             store,
             access,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            grpc: None,
             models: None,
             limits: Limits::default(),
         }

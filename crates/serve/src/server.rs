@@ -8,10 +8,10 @@ use std::{
 use crate::{
     ServeError, ServeOptions,
     access::Guard,
-    http::{self, State},
+    http::{self, Listening, State},
     log::Log,
     metrics::Metrics,
-    runtime::{self, Source},
+    runtime::{self, Repository, Source},
 };
 
 /// A server that listens and has its models in memory.
@@ -19,6 +19,7 @@ use crate::{
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    grpc: Option<(TcpListener, SocketAddr)>,
     state: Arc<State>,
 }
 
@@ -47,26 +48,22 @@ impl Server {
         let registry = runtime::load(&source, &metrics)?;
         let log = Log::start().map_err(ServeError::Thread)?;
         let guard = Guard::new(options.keys, log.clone())?;
-        let address = options.address;
-        let listen = || -> io::Result<_> {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        };
-        let (listener, address) =
-            listen().map_err(|source| ServeError::Address { address, source })?;
+        let (listener, address) = listen(options.address)?;
+        let grpc = options.grpc.map(listen).transpose()?;
+        let (repository, commands) = Repository::new();
         let state = Arc::new(State::new(
             guard,
             registry,
+            repository,
             metrics,
             options.limits,
             log.clone(),
         ));
-        runtime::follow(source, &state, log).map_err(ServeError::Thread)?;
+        runtime::follow(source, &state, commands, log).map_err(ServeError::Thread)?;
         Ok(Self {
             listener,
             address,
+            grpc,
             state,
         })
     }
@@ -74,6 +71,11 @@ impl Server {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for gRPC, if it does.
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(|(_, address)| *address)
     }
 
     /// What it serves, by name and version.
@@ -98,10 +100,32 @@ impl Server {
     /// # Errors
     /// The runtime does not take the listener.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let address = self.address;
-        let listener = tokio::net::TcpListener::from_std(self.listener)
-            .map_err(|source| ServeError::Address { address, source })?;
-        http::serve(listener, self.state, shutdown).await;
+        let listening = Listening {
+            http: started(self.listener, self.address)?,
+            grpc: self
+                .grpc
+                .map(|(listener, address)| started(listener, address))
+                .transpose()?,
+        };
+        http::serve(listening, self.state, shutdown).await;
         Ok(())
     }
+}
+
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let listen = || -> io::Result<_> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    listen().map_err(|source| ServeError::Address { address, source })
+}
+
+fn started(
+    listener: TcpListener,
+    address: SocketAddr,
+) -> Result<tokio::net::TcpListener, ServeError> {
+    tokio::net::TcpListener::from_std(listener)
+        .map_err(|source| ServeError::Address { address, source })
 }

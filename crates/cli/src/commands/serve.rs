@@ -10,6 +10,7 @@ use crate::{args::Serve, output::Output, places::store_folder};
 pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
     let mut options = ServeOptions::new(store_folder(args.store.store)?, access(&args.access)?);
     options.address = args.address;
+    options.grpc = args.grpc;
     options.models = (!args.models.is_empty()).then_some(args.models);
     options.limits.body_bytes = (args.body_mib as usize) << 20;
     options.limits.queue_rows = args.queue_rows as usize;
@@ -29,6 +30,9 @@ pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
         );
     }
     output.note(&format!("listening on http://{}", server.local_addr()));
+    if let Some(address) = server.grpc_addr() {
+        output.note(&format!("listening for gRPC on {address}"));
+    }
     run_until_done(runtime()?, server.run(asked_to_stop()))?;
     Ok(())
 }

@@ -81,6 +81,11 @@ impl Caller {
         Ok(())
     }
 
+    /// Whether the key is for this model.
+    pub(crate) fn covers(&self, model: &str) -> bool {
+        self.key.covers(model)
+    }
+
     /// The key's identifier, which is not secret.
     pub(crate) fn id(&self) -> &str {
         &self.key.id

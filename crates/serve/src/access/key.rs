@@ -20,6 +20,8 @@ pub enum Action {
     Metadata,
     /// Read `/metrics`. Not part of [`Action::Metadata`], because metrics name every model.
     Metrics,
+    /// Load and unload models, for every caller.
+    Load,
     /// Everything.
     Admin,
 }
@@ -68,7 +70,7 @@ pub enum KeyModels {
 
 /// A text that is no [`Action`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown action `{}`: expected infer, explain, metadata, metrics or admin", .0.escape_debug())]
+#[error("unknown action `{}`: expected infer, explain, metadata, metrics, load or admin", .0.escape_debug())]
 pub struct ActionError(String);
 
 /// The two parts of what a caller presents.
@@ -90,6 +92,7 @@ impl Action {
             Self::Explain => "explain",
             Self::Metadata => "metadata",
             Self::Metrics => "metrics",
+            Self::Load => "load",
             Self::Admin => "admin",
         }
     }

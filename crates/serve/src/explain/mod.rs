@@ -26,7 +26,8 @@ use tokio::time::timeout_at;
 use self::request::{Settings, baseline_word, settings};
 use crate::{
     http::{Asked, Refusal, Response, State, json as response},
-    oip::{self, Read, push_json},
+    infer::{Read, RowLimits, read},
+    oip::{self, push_json},
     runtime::Version,
 };
 
@@ -36,11 +37,16 @@ pub(crate) async fn explain(state: &State, asked: Asked) -> Result<Response, Ref
     let slot = Arc::clone(&state.explanations).try_acquire_owned();
     let slot =
         slot.map_err(|_| Refusal::Busy("as many explanations as are allowed are being computed"))?;
+    let (bytes, json_bytes) = (asked.body.bytes.clone(), asked.json_bytes);
+    let length = bytes.len();
+    let parse = move |version: &Version, limits: RowLimits| {
+        oip::question(&bytes, json_bytes, version, limits)
+    };
     let Read {
         question,
         rows,
         deadline,
-    } = oip::read(state, &asked).await?;
+    } = read(state, &asked.version, length, asked.deadline, parse).await?;
     if question.count != 1 {
         return Err(Refusal::Malformed(format!(
             "expected one row to explain, found {}",

@@ -1,6 +1,6 @@
 use strata_explain::Baseline;
 
-use crate::{http::Refusal, oip::RequestParameters};
+use crate::{http::Refusal, infer::Parameters};
 
 /// The only method so far.
 pub(super) const METHOD: &str = "integrated-gradients";
@@ -8,8 +8,8 @@ pub(super) const METHOD: &str = "integrated-gradients";
 pub(super) type Settings = strata_explain::IntegratedGradients;
 
 /// The settings that a request asks for. Their ranges are checked by the explainer.
-pub(super) fn settings(parameters: &RequestParameters) -> Result<Settings, Refusal> {
-    let RequestParameters {
+pub(super) fn settings(parameters: &Parameters) -> Result<Settings, Refusal> {
+    let Parameters {
         method,
         steps,
         baseline,
@@ -56,22 +56,22 @@ fn parse_baseline(word: &str) -> Result<Baseline, Refusal> {
 mod tests {
     use super::*;
 
-    fn check_error(parameters: RequestParameters, expected: &str) {
+    fn check_error(parameters: Parameters, expected: &str) {
         assert_eq!(settings(&parameters).unwrap_err().to_string(), expected);
     }
 
     #[test]
     fn settings_come_from_the_parameters_or_are_the_defaults() {
         assert_eq!(
-            settings(&RequestParameters::default()).unwrap(),
+            settings(&Parameters::default()).unwrap(),
             Settings::default()
         );
-        let parameters = RequestParameters {
+        let parameters = Parameters {
             method: Some(METHOD.to_owned()),
             steps: Some(7),
             baseline: Some("grey".to_owned()),
             target: Some(2),
-            ..RequestParameters::default()
+            ..Parameters::default()
         };
         let expected = Settings {
             steps: 7,
@@ -84,18 +84,18 @@ mod tests {
     #[test]
     fn an_unknown_word_is_named() {
         let method = Some("lime".to_owned());
-        let parameters = RequestParameters {
+        let parameters = Parameters {
             method,
-            ..RequestParameters::default()
+            ..Parameters::default()
         };
         check_error(
             parameters,
             "method: expected integrated-gradients, found `lime`",
         );
         let baseline = Some("red".to_owned());
-        let parameters = RequestParameters {
+        let parameters = Parameters {
             baseline,
-            ..RequestParameters::default()
+            ..Parameters::default()
         };
         check_error(
             parameters,

@@ -31,8 +31,9 @@ pub(crate) struct Body {
     _share: Share,
 }
 
+/// What one body takes of the budget; given back when it is dropped.
 #[derive(Debug)]
-struct Share {
+pub(crate) struct Share {
     budget: Arc<Budget>,
     bytes: usize,
 }
@@ -46,7 +47,18 @@ impl Budget {
 }
 
 impl Share {
-    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
+        Self {
+            budget: budget.clone(),
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
         let take = |free: usize| free.checked_sub(bytes);
         let taken = self
             .budget
@@ -105,10 +117,7 @@ pub(crate) async fn discard(mut body: Incoming) -> bool {
 }
 
 async fn collect(mut body: Incoming, limit: usize, budget: &Arc<Budget>) -> Result<Body, Refusal> {
-    let mut share = Share {
-        budget: budget.clone(),
-        bytes: 0,
-    };
+    let mut share = Share::new(budget);
     let too_large = Refusal::TooLarge {
         what: "bytes in the body",
         limit,

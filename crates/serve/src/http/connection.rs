@@ -1,9 +1,24 @@
 use std::{
-    convert::Infallible, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -16,6 +31,26 @@ use super::{
     state::State,
     stream::{Linger, Stream},
 };
+use crate::grpc;
+
+/// Where callers come in.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    pub(crate) http: TcpListener,
+    pub(crate) grpc: Option<TcpListener>,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Debug)]
+enum Protocol {
+    Http,
+    Grpc(grpc::Service),
+}
+
+/// Calls at the same time on one connection; more wait.
+const STREAMS: u32 = 256;
+/// When a connection on which nothing is heard is asked whether the other side is still there.
+const PING: Duration = Duration::from_secs(20);
 
 /// What connections are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,21 +79,35 @@ impl Drop for Counted<'_> {
 
 /// Answers connections until `shutdown` completes, then drains.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listening: Listening,
     state: Arc<State>,
     shutdown: impl Future<Output = ()>,
 ) {
     let (phase, watched) = watch::channel(Phase::Serve);
     {
         let mut shutdown = pin!(shutdown);
-        let mut accept = pin!(accept(&listener, &state, watched));
+        let http = accept(&listening.http, &state, watched.clone(), Protocol::Http);
+        let mut http = pin!(http);
+        let mut grpc = pin!(async {
+            match &listening.grpc {
+                Some(listener) => {
+                    let protocol = Protocol::Grpc(grpc::Service::new(&state));
+                    accept(listener, &state, watched, protocol).await;
+                }
+                None => {
+                    drop(watched);
+                    std::future::pending().await
+                }
+            }
+        });
         tokio::select! {
             () = &mut shutdown => {}
-            () = &mut accept => {}
+            () = &mut http => {}
+            () = &mut grpc => {}
         }
     }
     state.drain();
-    drop(listener);
+    drop(listening);
     phase.send_replace(Phase::Drain);
     // Every connection has a receiver, so the channel closes with the last one.
     if timeout(state.limits.drain_time, phase.closed())
@@ -70,7 +119,13 @@ pub(crate) async fn serve(
     }
 }
 
-async fn accept(listener: &TcpListener, state: &Arc<State>, phase: watch::Receiver<Phase>) {
+async fn accept(
+    listener: &TcpListener,
+    state: &Arc<State>,
+    phase: watch::Receiver<Phase>,
+    protocol: Protocol,
+) {
+    // For each address: one that waits for a connection must not keep the other from taking its last one.
     let slots = Arc::new(Semaphore::new(
         state.limits.connections.min(Semaphore::MAX_PERMITS),
     ));
@@ -87,24 +142,27 @@ async fn accept(listener: &TcpListener, state: &Arc<State>, phase: watch::Receiv
                 continue;
             }
         };
-        let (state, phase) = (state.clone(), phase.clone());
+        let (state, phase, protocol) = (state.clone(), phase.clone(), protocol.clone());
         tokio::spawn(async move {
             let counted = Counted::new(&state.metrics.connections);
-            connection(stream, peer, &state, phase).await;
+            // Answers are written whole; to wait for more would only delay them.
+            let _ = stream.set_nodelay(true);
+            match protocol {
+                Protocol::Http => http(stream, peer, &state, phase).await,
+                Protocol::Grpc(service) => grpc(stream, peer, &state, phase, service).await,
+            }
             drop(counted);
             drop(slot);
         });
     }
 }
 
-async fn connection(
+async fn http(
     stream: TcpStream,
     peer: SocketAddr,
     state: &Arc<State>,
-    mut phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<Phase>,
 ) {
-    // Answers are written whole; to wait for more would only delay them.
-    let _ = stream.set_nodelay(true);
     let limits = &state.limits;
     let linger = Linger::default();
     let io = TokioIo::new(Stream::new(stream, limits.write_time, linger.clone()));
@@ -117,12 +175,100 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_time);
     builder.max_buf_size(limits.head_bytes.max(8192));
-    let mut connection = pin!(builder.serve_connection(io, answer));
+    let connection = builder.serve_connection(io, answer);
+    run(connection, phase, std::future::pending()).await;
+}
+
+async fn grpc(
+    stream: TcpStream,
+    peer: SocketAddr,
+    state: &Arc<State>,
+    phase: watch::Receiver<Phase>,
+    service: grpc::Service,
+) {
+    let limits = &state.limits;
+    let io = TokioIo::new(Stream::new(stream, limits.write_time, Linger::default()));
+    // Calls on their way, each with a receiver.
+    let (calls, _) = watch::channel(());
+    let begin = calls.clone();
+    let begun = AtomicU64::new(0);
+    let count = &begun;
+    let own = state.clone();
+    let answer = service_fn(move |request| {
+        let (service, state, call) = (service.clone(), own.clone(), begin.subscribe());
+        count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            let answer = grpc::answer(&service, &state, peer, request).await;
+            // The answer's body is part of the call.
+            Ok::<_, Infallible>(answer.map(|body| Held { body, _call: call }))
+        }
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(Some(PING))
+        .keep_alive_timeout(PING);
+    let connection = builder.serve_connection(io, answer);
+    let idle = async {
+        loop {
+            // A look now and then costs less than a timer for each call.
+            let before = begun.load(Ordering::Relaxed);
+            sleep(limits.head_time).await;
+            if begun.load(Ordering::Relaxed) == before && calls.receiver_count() == 0 {
+                return;
+            }
+        }
+    };
+    run(connection, phase, idle).await;
+}
+
+/// The body of an answer, during which its connection is not idle.
+struct Held<B> {
+    body: B,
+    _call: watch::Receiver<()>,
+}
+
+impl<B: hyper::body::Body + Unpin> hyper::body::Body for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Answers on a connection until it ends, or is `idle`, or the server is told to stop.
+async fn run(
+    connection: impl GracefulConnection,
+    mut phase: watch::Receiver<Phase>,
+    idle: impl Future<Output = ()>,
+) {
+    let mut connection = pin!(connection);
+    let mut idle = pin!(idle);
     loop {
         tokio::select! {
             // Ends with an error if the caller sent no HTTP, left, or took too long; hyper has told it
             // what it can.
             _ = connection.as_mut() => return,
+            // Callers connect again when they want something.
+            () = idle.as_mut() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(Duration::from_secs(1), connection).await;
+                return;
+            }
             changed = phase.changed() => {
                 let now = *phase.borrow();
                 if changed.is_err() || now == Phase::Close {

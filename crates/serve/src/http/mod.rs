@@ -8,10 +8,12 @@ mod service;
 mod state;
 mod stream;
 
-pub(crate) use connection::serve;
+pub(crate) use body::{Body, Share};
+pub(crate) use connection::{Listening, serve};
 pub(crate) use refusal::Refusal;
 pub(crate) use routes::ROUTES;
 pub use routes::routes;
+pub(crate) use service::{covered, find_version};
 pub(crate) use state::State;
 
 /// An answer; its body is always complete.
@@ -22,7 +24,7 @@ pub(crate) struct Asked {
     pub(crate) version: std::sync::Arc<crate::runtime::Version>,
     /// The length of the body's JSON, if binary tensors follow it.
     pub(crate) json_bytes: Option<usize>,
-    pub(crate) body: body::Body,
+    pub(crate) body: Body,
     pub(crate) deadline: std::time::Instant,
 }
 

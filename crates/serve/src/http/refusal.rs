@@ -36,6 +36,9 @@ pub(crate) enum Refusal {
     /// 503
     #[error("{0}: try again")]
     Busy(&'static str),
+    /// 503, and to try again at once is of no use
+    #[error("{0}")]
+    NotServed(String),
     /// 504
     #[error("the time allowed for the request is up")]
     Overdue,
@@ -56,7 +59,7 @@ impl Refusal {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy(_) | Self::NotServed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Overdue => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -89,6 +92,7 @@ impl Refusal {
             Self::Stalled => Some("stalled"),
             Self::TooLarge { .. } => Some("too-large"),
             Self::Malformed(_)
+            | Self::NotServed(_)
             | Self::NotFound(_)
             | Self::Method { .. }
             | Self::Encoding(_)

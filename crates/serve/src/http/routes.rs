@@ -35,10 +35,14 @@ pub(crate) enum Endpoint {
     Infer,
     Explain,
     Metrics,
+    Statistics,
+    Index,
+    Load,
+    Unload,
 }
 
 /// All routes. The most frequent ones come first, since they are compared in this order.
-pub(crate) static ROUTES: [Route; 15] = [
+pub(crate) static ROUTES: [Route; 21] = [
     post(
         "infer",
         "/v2/models/{model}/infer",
@@ -64,6 +68,13 @@ pub(crate) static ROUTES: [Route; 15] = [
         "/v2/models/{model}/versions/{version}/explain",
         Action::Explain,
         Endpoint::Explain,
+    ),
+    // Before the routes of models: one whose name is `stats` is found by its versions.
+    get(
+        "statistics",
+        "/v2/models/stats",
+        Action::Metadata,
+        Endpoint::Statistics,
     ),
     get("server", "/v2", Action::Metadata, Endpoint::Server),
     get("server", "/v2/", Action::Metadata, Endpoint::Server),
@@ -104,6 +115,36 @@ pub(crate) static ROUTES: [Route; 15] = [
         Endpoint::ModelReady,
     ),
     get("metrics", "/metrics", Action::Metrics, Endpoint::Metrics),
+    get(
+        "statistics",
+        "/v2/models/{model}/stats",
+        Action::Metadata,
+        Endpoint::Statistics,
+    ),
+    get(
+        "statistics",
+        "/v2/models/{model}/versions/{version}/stats",
+        Action::Metadata,
+        Endpoint::Statistics,
+    ),
+    post(
+        "repository-index",
+        "/v2/repository/index",
+        Action::Metadata,
+        Endpoint::Index,
+    ),
+    post(
+        "load",
+        "/v2/repository/models/{model}/load",
+        Action::Load,
+        Endpoint::Load,
+    ),
+    post(
+        "unload",
+        "/v2/repository/models/{model}/unload",
+        Action::Load,
+        Endpoint::Unload,
+    ),
 ];
 
 /// Method and path of every route, such as `("POST", "/v2/models/{model}/infer")`, for documents and tests.

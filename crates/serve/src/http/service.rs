@@ -10,19 +10,18 @@ use hyper::{
     header::{self, HeaderValue},
     http::request::Parts,
 };
-use jiff::Timestamp;
 use tokio::time::timeout_at;
 
 use super::{
-    Asked, Refusal, Response, body, json,
+    Asked, Body, Refusal, Response, body, json,
     routes::{Endpoint, Found, Needs, Route, find},
     state::State,
     stream::Linger,
 };
 use crate::{
-    access::{Caller, Refused},
+    access::Caller,
     explain, metrics, oip,
-    runtime::{Model, Version},
+    runtime::{Registry, Version},
 };
 
 /// Milliseconds that a caller is ready to wait.
@@ -62,21 +61,8 @@ pub(crate) async fn answer(
     let mut response = match guarded(state, &head, start, &mut trail).await {
         Ok(response) => response,
         Err(refusal) => {
-            if let Some(reason) = refusal.reason() {
-                state.metrics.count_refused(reason);
-            }
-            if let Refusal::Denied(denied) = &refusal {
-                state.log.write(&Refused {
-                    event: "access-refused",
-                    time: Timestamp::now(),
-                    peer,
-                    method: head.method.as_str(),
-                    path: head.uri.path(),
-                    status: refusal.status().as_u16(),
-                    reason: denied.to_string(),
-                    key: trail.caller.as_ref().map(Caller::id),
-                });
-            }
+            let (method, path) = (head.method.as_str(), head.uri.path());
+            state.note(&refusal, peer, method, path, trail.caller.as_ref());
             refusal.response()
         }
     };
@@ -136,36 +122,71 @@ async fn guarded(
 
     let Some(name) = model else {
         return match route.endpoint {
+            Endpoint::Server => Ok(oip::server()),
             Endpoint::Metrics => Ok(metrics_text(state)),
-            _ => Ok(oip::server()),
+            Endpoint::Statistics => {
+                let registry = state.registry.current();
+                Ok(oip::statistics(&covered(&registry, caller)))
+            }
+            Endpoint::Index => {
+                let caller = caller.clone();
+                let (body, _) = read_body(state, head, trail, start).await?;
+                oip::index(state, &caller, &body)
+            }
+            _ => Err(Refusal::Internal("the table of routes is wrong")),
         };
     };
-    let version = {
+    if let Endpoint::Load | Endpoint::Unload = route.endpoint {
+        let (body, deadline) = read_body(state, head, trail, start).await?;
+        let done = async {
+            match route.endpoint {
+                Endpoint::Load => oip::load(state, name, &body).await,
+                _ => oip::unload(state, name, &body).await,
+            }
+        };
+        return timeout_at(deadline.into(), done)
+            .await
+            .unwrap_or(Err(Refusal::Overdue));
+    }
+    let found = {
         // Not kept while the request is answered: it holds every version of its time, the request only its own.
         let registry = state.registry.current();
-        let no_model = || Refusal::NotFound(format!("no model `{}`", name.escape_debug()));
-        let model = registry.model(name).ok_or_else(no_model)?;
-        let version = find_version(name, model, version)?.clone();
-        trail.version = Some(version.clone());
-        if let Endpoint::Model = route.endpoint {
-            return Ok(oip::model(model, &version));
+        let found = find_version(&registry, name, version)?;
+        trail.version = Some(found.clone());
+        match (route.endpoint, registry.model(name)) {
+            (Endpoint::Model, Some(model)) => {
+                let failed = registry
+                    .failed()
+                    .filter(|(failed, _)| failed.as_str() == name);
+                let failed: Vec<u64> = failed.map(|(_, version)| version).collect();
+                return Ok(oip::model(model, &found, &failed));
+            }
+            (Endpoint::Statistics, Some(model)) if version.is_none() => {
+                let all: Vec<_> = model.versions().cloned().collect();
+                return Ok(oip::statistics(&all));
+            }
+            _ => found,
         }
-        version
     };
     match route.endpoint {
-        Endpoint::ModelReady => Ok(oip::model_ready(&version)),
-        Endpoint::Infer => {
-            oip::infer(state, asked(state, head, trail, version, start).await?).await
-        }
+        Endpoint::ModelReady => Ok(oip::model_ready(&found)),
+        Endpoint::Statistics => Ok(oip::statistics(&[found])),
+        Endpoint::Infer => oip::infer(state, asked(state, head, trail, found, start).await?).await,
         Endpoint::Explain => {
-            explain::explain(state, asked(state, head, trail, version, start).await?).await
+            explain::explain(state, asked(state, head, trail, found, start).await?).await
         }
-        Endpoint::Live
-        | Endpoint::Ready
-        | Endpoint::Server
-        | Endpoint::Model
-        | Endpoint::Metrics => Err(Refusal::Internal("the table of routes is wrong")),
+        _ => Err(Refusal::Internal("the table of routes is wrong")),
     }
+}
+
+/// The served versions of the models that the caller's key is for, by name and number.
+pub(crate) fn covered(registry: &Registry, caller: &Caller) -> Vec<Arc<Version>> {
+    let covered = registry
+        .versions()
+        .filter(|version| caller.covers(version.name.as_str()));
+    let mut covered: Vec<_> = covered.cloned().collect();
+    covered.sort_by(|a, b| (&a.name, a.number).cmp(&(&b.name, b.number)));
+    covered
 }
 
 /// What needs no key. Anything else that the table says so of by mistake stays closed.
@@ -178,19 +199,21 @@ fn without_key(state: &State, endpoint: Endpoint) -> Result<Response, Refusal> {
     }
 }
 
-fn find_version<'a>(
+/// The version that a caller names by number or alias, or the one that answers where none is named.
+pub(crate) fn find_version(
+    registry: &Registry,
     name: &str,
-    model: &'a Model,
     named: Option<&str>,
-) -> Result<&'a Arc<Version>, Refusal> {
-    let named_or = named.unwrap_or("");
+) -> Result<Arc<Version>, Refusal> {
+    let no_model = || Refusal::NotFound(format!("no model `{}`", name.escape_debug()));
+    let model = registry.model(name).ok_or_else(no_model)?;
     let missing = || {
         Refusal::NotFound(format!(
             "no version `{}` of model `{name}`",
-            named_or.escape_debug()
+            named.unwrap_or("").escape_debug()
         ))
     };
-    model.version(named).ok_or_else(missing)
+    model.version(named).cloned().ok_or_else(missing)
 }
 
 async fn asked(
@@ -200,8 +223,24 @@ async fn asked(
     version: Arc<Version>,
     start: Instant,
 ) -> Result<Asked, Refusal> {
-    let deadline = start + time_allowed(&head.headers, state.limits.request_time)?;
     let json_bytes = json_bytes(&head.headers)?;
+    let (body, deadline) = read_body(state, head, trail, start).await?;
+    Ok(Asked {
+        version,
+        json_bytes,
+        body,
+        deadline,
+    })
+}
+
+/// Reads the body, and finds out until when the caller waits.
+async fn read_body(
+    state: &State,
+    head: &Parts,
+    trail: &mut Trail,
+    start: Instant,
+) -> Result<(Body, Instant), Refusal> {
+    let deadline = start + time_allowed(&head.headers, state.limits.request_time)?;
     body::check_encoding(&head.headers)?;
     let Progress::Unread(body) = std::mem::replace(&mut trail.body, Progress::Cut) else {
         return Err(Refusal::Internal("the body was read before"));
@@ -211,12 +250,7 @@ async fn asked(
         .await
         .unwrap_or(Err(Refusal::Overdue))?;
     trail.body = Progress::Read;
-    Ok(Asked {
-        version,
-        json_bytes,
-        body,
-        deadline,
-    })
+    Ok((body, deadline))
 }
 
 fn time_allowed(headers: &HeaderMap, limit: Duration) -> Result<Duration, Refusal> {

@@ -1,17 +1,30 @@
 use serde_json::{Value, json};
 
-use super::{INPUT, answer::Output};
 use crate::{
     http::{Response, json as response},
+    infer::{INPUT, Output},
     runtime::{Exits, Model, Version},
 };
+
+/// What the server calls itself.
+pub(crate) const NAME: &str = "strata";
+/// What runs its models.
+pub(crate) const PLATFORM: &str = "strata";
+/// What it does beyond the protocol.
+pub(crate) const EXTENSIONS: [&str; 5] = [
+    "binary_tensor_data",
+    "explain",
+    "exits",
+    "model_repository",
+    "statistics",
+];
 
 /// `GET /v2`
 pub(crate) fn server() -> Response {
     let body = json!({
-        "name": "strata",
+        "name": NAME,
         "version": env!("CARGO_PKG_VERSION"),
-        "extensions": ["binary_tensor_data", "explain", "exits"],
+        "extensions": EXTENSIONS,
     });
     response(body.to_string())
 }
@@ -19,7 +32,9 @@ pub(crate) fn server() -> Response {
 /// `GET …/models/{model}`, with or without a version.
 ///
 /// The protocol has one datatype for an input. The ones that it takes besides are in the parameters.
-pub(crate) fn model(model: &Model, version: &Version) -> Response {
+///
+/// `failed` are its versions that should be served and cannot be.
+pub(crate) fn model(model: &Model, version: &Version, failed: &[u64]) -> Response {
     let outputs = Output::all(version).map(|output| {
         let shape = match output.width(version) {
             Some(width) => json!([-1, width]),
@@ -31,7 +46,7 @@ pub(crate) fn model(model: &Model, version: &Version) -> Response {
     let mut body = json!({
         "name": version.name,
         "versions": model.numbers().map(|number| number.to_string()).collect::<Vec<_>>(),
-        "platform": "strata",
+        "platform": PLATFORM,
         "inputs": [{
             "name": INPUT,
             "datatype": "FP32",
@@ -52,8 +67,8 @@ pub(crate) fn model(model: &Model, version: &Version) -> Response {
     if version.exits.is_any_below_top() {
         describe_exits(&version.exits, &mut body["parameters"]);
     }
-    if !model.failed().is_empty() {
-        let failed: Vec<String> = model.failed().iter().map(u64::to_string).collect();
+    if !failed.is_empty() {
+        let failed: Vec<String> = failed.iter().map(u64::to_string).collect();
         body["parameters"]["not_served"] = json!(failed.join(","));
     }
     response(body.to_string())

@@ -5,35 +5,24 @@ use serde::{
     de::{Error, SeqAccess, Visitor},
 };
 
-use super::{data::Data, leave::Scalar};
+use bytes::Bytes;
+
+use super::data::{Data, Elements};
+use crate::{
+    http::Refusal,
+    infer::{self, Content, INPUT, Parameters, Request, Tensor},
+    runtime::Version,
+};
 
 /// The JSON of a request. Fields and parameters that are not known are ignored, as the protocol asks.
 #[derive(Debug, Deserialize)]
 pub(crate) struct InferRequest {
     pub(crate) id: Option<String>,
-    pub(crate) parameters: Option<RequestParameters>,
+    pub(crate) parameters: Option<Parameters>,
     #[serde(deserialize_with = "few")]
     pub(crate) inputs: Vec<InputTensor>,
     #[serde(default, deserialize_with = "few_or_none")]
     pub(crate) outputs: Option<Vec<RequestedOutput>>,
-}
-
-/// Parameters of a whole request.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct RequestParameters {
-    /// Microseconds that the caller is ready to wait; 0 for as long as the server allows.
-    pub(crate) timeout: Option<u64>,
-    /// Whether outputs that are asked for without a form are binary.
-    pub(crate) binary_data_output: Option<bool>,
-    /// Where the rows leave; see `leave`.
-    pub(crate) exit: Option<Scalar>,
-    pub(crate) confidence: Option<Scalar>,
-    pub(crate) budget_ms: Option<Scalar>,
-    /// Of an explanation; see `explain`.
-    pub(crate) method: Option<String>,
-    pub(crate) steps: Option<usize>,
-    pub(crate) baseline: Option<String>,
-    pub(crate) target: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,6 +53,125 @@ pub(crate) struct OutputParameters {
     pub(crate) binary_data: Option<bool>,
     pub(crate) classification: Option<u64>,
     pub(crate) shared_memory_region: Option<String>,
+}
+
+impl InferRequest {
+    /// Gives each input its part of the bytes that follow the JSON, in their order.
+    pub(crate) fn with_binary(self, mut binary: Bytes) -> Result<Request, Refusal> {
+        let Self {
+            id,
+            parameters,
+            inputs,
+            outputs,
+        } = self;
+        let count = inputs.len();
+        let following = binary.len();
+        let mut is_any_binary = false;
+        let mut tensors = Vec::with_capacity(count);
+        for (index, input) in inputs.into_iter().enumerate() {
+            let said = input.parameters.as_ref().and_then(|p| p.binary_data_size);
+            if let Some(said) = said {
+                is_any_binary = true;
+                let is_last = index + 1 == count;
+                if said > binary.len() || (is_last && said != binary.len()) {
+                    return wrong(format!(
+                        "input `{}`: binary_data_size is {said}, but {} bytes follow the JSON",
+                        input.name.escape_debug(),
+                        binary.len()
+                    ));
+                }
+            }
+            let own = said.map(|said| binary.split_to(said));
+            tensors.push(input.with_raw(own)?);
+        }
+        if following > 0 && !is_any_binary {
+            return wrong(format!(
+                "{following} bytes follow the JSON, but no input is binary"
+            ));
+        }
+        let outputs = outputs.unwrap_or_default().into_iter();
+        Ok(Request {
+            id,
+            parameters: parameters.unwrap_or_default(),
+            inputs: tensors,
+            outputs: outputs.map(RequestedOutput::into).collect(),
+        })
+    }
+}
+
+impl InputTensor {
+    fn with_raw(self, raw: Option<Bytes>) -> Result<Tensor, Refusal> {
+        let Self {
+            name,
+            shape,
+            datatype,
+            parameters,
+            data,
+        } = self;
+        let is_shared = parameters.is_some_and(|p| p.shared_memory_region.is_some());
+        let content = match (raw, data) {
+            _ if is_shared => Content::SharedMemory,
+            (Some(_), Some(_)) => {
+                return wrong(format!(
+                    "input `{}`: has both `data` and `binary_data_size`",
+                    name.escape_debug()
+                ));
+            }
+            (Some(raw), None) => Content::Raw(raw),
+            (None, None) => Content::Missing,
+            (None, Some(Data { elements, shape })) => match elements {
+                Elements::Numbers(numbers) => Content::Numbers(numbers, shape),
+                Elements::Texts(texts) => Content::Base64(texts, shape),
+            },
+        };
+        Ok(Tensor {
+            name,
+            datatype,
+            shape,
+            content,
+        })
+    }
+}
+
+impl From<RequestedOutput> for infer::RequestedOutput {
+    fn from(output: RequestedOutput) -> Self {
+        let RequestedOutput { name, parameters } = output;
+        let is_special =
+            |p: &OutputParameters| p.classification.is_some() || p.shared_memory_region.is_some();
+        Self {
+            name,
+            is_binary: parameters.as_ref().and_then(|p| p.binary_data),
+            is_special: parameters.as_ref().is_some_and(is_special),
+        }
+    }
+}
+
+/// A body that is one raw tensor of prepared rows in `FP32`, as the model's metadata has it. Its answer is binary too.
+pub(crate) fn raw_request(body: Bytes, version: &Version) -> Result<Request, Refusal> {
+    let row = version.row_len() * size_of::<f32>();
+    if body.is_empty() || !body.len().is_multiple_of(row) {
+        return wrong(format!(
+            "input `{INPUT}`: a raw tensor of FP32 takes {row} bytes for each row, found {} bytes",
+            body.len()
+        ));
+    }
+    Ok(Request {
+        parameters: Parameters {
+            binary_data_output: Some(true),
+            ..Parameters::default()
+        },
+        inputs: vec![Tensor {
+            name: INPUT.to_owned(),
+            datatype: "FP32".to_owned(),
+            shape: vec![body.len() / row, version.row_len()],
+            content: Content::Raw(body),
+        }],
+        ..Request::default()
+    })
+}
+
+fn wrong<T>(problem: String) -> Result<T, Refusal> {
+    Err(Refusal::Malformed(problem))
 }
 
 /// The most elements of a list other than `data`: what takes 2 bytes in JSON takes many times that in memory.

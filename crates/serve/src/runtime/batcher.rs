@@ -10,6 +10,7 @@ use std::{
 use strata_nn::{Answers, Plan, Scratch, Way, softmax};
 use tokio::{sync::oneshot, time::timeout_at};
 
+use super::statistics::{Statistics, Took};
 use crate::metrics::BatchMetrics;
 
 /// Answers rows with one plan. Each request has its own way through it; rows that are done leave their batch.
@@ -61,6 +62,8 @@ pub(crate) struct Answered {
     pub(crate) exits: Vec<usize>,
     /// For each of the plan's heads: the probabilities of its task, where the request asked for them.
     pub(crate) heads: Vec<Vec<f32>>,
+    /// To wait and to be computed.
+    pub(crate) took: Took,
 }
 
 type Answer = Result<Answered, Unanswered>;
@@ -70,6 +73,7 @@ struct Shared {
     plan: Plan,
     limits: BatchLimits,
     metrics: BatchMetrics,
+    statistics: Statistics,
     queue: Mutex<Queue>,
     filled: Condvar,
 }
@@ -87,6 +91,7 @@ struct Job {
     /// None where the plan has only one.
     way: Option<Way>,
     deadline: Instant,
+    since: Instant,
     reply: oneshot::Sender<Answer>,
 }
 
@@ -122,6 +127,7 @@ impl Batcher {
             plan,
             limits,
             metrics,
+            statistics: Statistics::default(),
             queue,
             filled: Condvar::new(),
         });
@@ -135,6 +141,11 @@ impl Batcher {
     /// The plan that answers.
     pub(crate) fn plan(&self) -> &Plan {
         &self.shared.plan
+    }
+
+    /// What was counted since it was started.
+    pub(crate) fn statistics(&self) -> &Statistics {
+        &self.shared.statistics
     }
 
     /// What `rows` are asked on their way; none for a plan with one head, where there is only one way.
@@ -154,8 +165,12 @@ impl Batcher {
             .saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         if time <= shared.limits.inline {
             return DESK.with_borrow_mut(|desk| {
-                shared.compute(&rows, &[(count, way.as_ref())], desk)?;
-                shared.take(&desk.answers, 0, count, way.as_ref())
+                let compute = shared.compute(&rows, &[(count, way.as_ref())], desk)?;
+                let took = Took {
+                    compute,
+                    ..Took::default()
+                };
+                shared.take(&desk.answers, 0, count, way.as_ref(), took)
             });
         }
         let reply = shared.append(rows, way, deadline)?;
@@ -187,6 +202,7 @@ impl Shared {
             rows,
             way,
             deadline,
+            since: Instant::now(),
             reply,
         });
         self.metrics.queue.set(queue.rows as i64);
@@ -226,11 +242,19 @@ impl Shared {
                 .iter()
                 .map(|job| (self.count(&job.rows), job.way.as_ref()))
                 .collect();
+            let began = Instant::now();
             let computed = self.compute(&input, &ways, &mut desk);
             let mut first = 0;
             for job in batch {
                 let count = self.count(&job.rows);
-                let take = |()| self.take(&desk.answers, first, count, job.way.as_ref());
+                let take = |compute| {
+                    let took = Took {
+                        queue: began.saturating_duration_since(job.since),
+                        compute,
+                        ..Took::default()
+                    };
+                    self.take(&desk.answers, first, count, job.way.as_ref(), took)
+                };
                 // Fails if the caller left meanwhile.
                 let _ = job.reply.send(computed.and_then(take));
                 first += count;
@@ -238,16 +262,17 @@ impl Shared {
         }
     }
 
-    /// Computes the logits of some rows, of which so many in a row have the same way.
+    /// Computes the logits of some rows, of which so many in a row have the same way; how long that took.
     fn compute(
         &self,
         rows: &[f32],
         ways: &[(usize, Option<&Way>)],
         desk: &mut Desk,
-    ) -> Result<(), Unanswered> {
+    ) -> Result<Duration, Unanswered> {
         let count = self.count(rows);
         self.metrics.rows.observe(count as f64);
         let Desk { scratch, answers } = &mut *desk;
+        let began = Instant::now();
         // A fault in a kernel must cost one batch, not the actor and with it the model.
         let ran = catch_unwind(AssertUnwindSafe(|| {
             let all: Option<Vec<(usize, &Way)>> = ways
@@ -271,11 +296,20 @@ impl Shared {
             let left = answers.exits.iter().filter(|exit| **exit == Some(index));
             counter.inc_by(left.count() as u64);
         }
-        Ok(())
+        let took = began.elapsed();
+        self.statistics.computed(count, took);
+        Ok(took)
     }
 
     /// What `count` rows from the row `first` of a batch were answered, as far as they were asked.
-    fn take(&self, answers: &Answers, first: usize, count: usize, way: Option<&Way>) -> Answer {
+    fn take(
+        &self,
+        answers: &Answers,
+        first: usize,
+        count: usize,
+        way: Option<&Way>,
+        took: Took,
+    ) -> Answer {
         let probabilities = |logits: &[f32], classes: usize| {
             let mut own = logits[first * classes..(first + count) * classes].to_vec();
             own.chunks_exact_mut(classes).for_each(softmax);
@@ -306,6 +340,7 @@ impl Shared {
                     }
                 })
                 .collect(),
+            took,
         };
         let parts = || answered.heads.iter().chain([&answered.probabilities]);
         let is_finite = parts().flatten().all(|value| value.is_finite());
@@ -450,6 +485,7 @@ mod tests {
             plan: testing::plan(),
             limits,
             metrics,
+            statistics: Statistics::default(),
             queue,
             filled: Condvar::new(),
         };

@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -15,6 +18,7 @@ use strata_spec::Name;
 use super::{
     Registry, Version,
     load::{Source, Wanted},
+    repository::{Command, Refused, Wish},
 };
 use crate::{
     ServeError,
@@ -38,7 +42,12 @@ const LONGEST_LINE: usize = 1000;
 ///
 /// # Errors
 /// The thread cannot be started.
-pub(crate) fn follow(source: Source, state: &Arc<State>, log: Log) -> io::Result<()> {
+pub(crate) fn follow(
+    source: Source,
+    state: &Arc<State>,
+    commands: Receiver<Command>,
+    log: Log,
+) -> io::Result<()> {
     let weak = Arc::downgrade(state);
     let mut follower = Follower {
         source,
@@ -46,19 +55,37 @@ pub(crate) fn follow(source: Source, state: &Arc<State>, log: Log) -> io::Result
         retired: Vec::new(),
         failed: BTreeMap::new(),
         told: BTreeMap::new(),
+        unloaded: BTreeSet::new(),
     };
     let thread = thread::Builder::new().name("strata-store".to_owned());
-    thread.spawn(move || look_again_and_again(&mut follower, &weak))?;
+    thread.spawn(move || look_again_and_again(&mut follower, &weak, &commands))?;
     Ok(())
 }
 
 /// A thread, not a task: to open a version must not wait behind requests, nor they behind it.
-fn look_again_and_again(follower: &mut Follower, state: &Weak<State>) {
+///
+/// What callers wish of models is done here too, so that one thread alone says what is served.
+fn look_again_and_again(
+    follower: &mut Follower,
+    state: &Weak<State>,
+    commands: &Receiver<Command>,
+) {
     loop {
-        thread::sleep(EVERY);
+        let command = match commands.recv_timeout(EVERY) {
+            Ok(command) => Some(command),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let Some(state) = state.upgrade() else { return };
-        if state.is_ready() {
-            follower.look(&state);
+        match command {
+            Some(Command { model, wish, reply }) => {
+                // Fails if the caller left meanwhile.
+                let _ = reply.send(follower.obey(&model, wish, &state));
+            }
+            None if state.is_ready() => {
+                follower.look(&state);
+            }
+            None => {}
         }
     }
 }
@@ -73,19 +100,57 @@ struct Follower {
     failed: BTreeMap<(Name, u64), Instant>,
     /// The last problem with a version, a model or the store.
     told: BTreeMap<String, String>,
+    /// Models that callers do not want served. Forgotten when the server ends.
+    unloaded: BTreeSet<Name>,
 }
 
 impl Follower {
+    /// Does what a caller wishes of a model.
+    fn obey(&mut self, model: &Name, wish: Wish, state: &State) -> Result<(), Refused> {
+        let wanted = self.source.wanted().map_err(|_| Refused::Failed)?;
+        let is_served = state.registry.current().model(model.as_str()).is_some();
+        let is_known = wanted.versions.iter().any(|(name, _)| name == model)
+            || wanted.unknown.contains_key(model)
+            || is_served;
+        if !is_known {
+            return Err(Refused::Unknown);
+        }
+        match wish {
+            Wish::Unload => {
+                self.unloaded.insert(model.clone());
+                self.look(state);
+                Ok(())
+            }
+            Wish::Load => {
+                self.unloaded.remove(model);
+                // Tried again now, not when it is due.
+                self.failed.retain(|(name, _), _| name != model);
+                self.look(state);
+                let is_served = state.registry.current().model(model.as_str()).is_some();
+                let is_whole = !self.failed.keys().any(|(name, _)| name == model);
+                if is_served && is_whole {
+                    Ok(())
+                } else {
+                    Err(Refused::Failed)
+                }
+            }
+        }
+    }
+
     fn look(&mut self, state: &State) {
         self.retired
             .retain(|version| Arc::strong_count(version) > 1);
-        let wanted = match self.source.wanted() {
+        let mut wanted = match self.source.wanted() {
             Ok(wanted) => wanted,
             Err(error) => {
                 self.tell("the store cannot be followed".to_owned(), &error);
                 return;
             }
         };
+        let is_wanted = |name: &Name| !self.unloaded.contains(name);
+        wanted.versions.retain(|(name, _)| is_wanted(name));
+        wanted.aliases.retain(|(name, _), _| is_wanted(name));
+        wanted.unknown.retain(|name, _| is_wanted(name));
         self.failed
             .retain(|version, _| wanted.versions.contains(version));
         let current = state.registry.current();
@@ -130,6 +195,9 @@ impl Follower {
         }
         for (name, number) in self.failed.keys() {
             next.add_failed(name, *number);
+        }
+        for name in &self.unloaded {
+            next.add_unloaded(name);
         }
         for ((name, alias), number) in &wanted.aliases {
             let model = current.model(name.as_str());

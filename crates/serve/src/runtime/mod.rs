@@ -3,14 +3,20 @@
 mod batcher;
 mod exits;
 mod follow;
+mod index;
 mod load;
 mod origin;
 mod registry;
+mod repository;
+mod statistics;
 mod version;
 
 pub(crate) use batcher::{Answered, BatchLimits, Batcher, Unanswered};
 pub(crate) use exits::{Exits, Leave};
 pub(crate) use follow::follow;
+pub(crate) use index::index;
 pub(crate) use load::{Source, load};
 pub(crate) use registry::{LiveRegistry, Model, Registry};
+pub(crate) use repository::Repository;
+pub(crate) use statistics::{Duration, Took};
 pub(crate) use version::Version;

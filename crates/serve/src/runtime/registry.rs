@@ -12,6 +12,10 @@ use super::Version;
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     models: HashMap<String, Model>,
+    /// Versions that should be served and cannot be.
+    failed: BTreeSet<(Name, u64)>,
+    /// Models that a caller has unloaded.
+    unloaded: BTreeSet<Name>,
 }
 
 /// The registry of this moment.
@@ -24,8 +28,6 @@ pub(crate) struct Model {
     versions: BTreeMap<u64, Arc<Version>>,
     /// Only those whose version is served.
     aliases: BTreeMap<String, Arc<Version>>,
-    /// Versions that should be served and cannot be.
-    failed: BTreeSet<u64>,
 }
 
 /// The alias that answers where a caller names no version.
@@ -54,11 +56,24 @@ impl Registry {
         model.versions.insert(version.number, version);
     }
 
-    /// Shows that a version cannot be served; without effect if no version of the model is.
+    /// Shows that a version cannot be served.
     pub(crate) fn add_failed(&mut self, name: &Name, version: u64) {
-        if let Some(model) = self.models.get_mut(name.as_str()) {
-            model.failed.insert(version);
-        }
+        self.failed.insert((name.clone(), version));
+    }
+
+    /// Shows that a model was unloaded.
+    pub(crate) fn add_unloaded(&mut self, name: &Name) {
+        self.unloaded.insert(name.clone());
+    }
+
+    /// Versions that should be served and cannot be.
+    pub(crate) fn failed(&self) -> impl Iterator<Item = (&Name, u64)> {
+        self.failed.iter().map(|(name, version)| (name, *version))
+    }
+
+    /// Models that a caller has unloaded.
+    pub(crate) fn unloaded(&self) -> impl Iterator<Item = &Name> {
+        self.unloaded.iter()
     }
 
     /// Lets callers name a version by an alias; without effect if the version is not served.
@@ -82,7 +97,10 @@ impl Registry {
             let other = other.models.get(name);
             other.is_some_and(|other| model.is_same(other))
         };
-        self.models.len() == other.models.len() && self.models.iter().all(is_same)
+        self.models.len() == other.models.len()
+            && self.models.iter().all(is_same)
+            && self.failed == other.failed
+            && self.unloaded == other.unloaded
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -124,17 +142,16 @@ impl Model {
         aliases.map(|(alias, version)| (alias, version.number))
     }
 
-    /// Versions that should be served and cannot be.
-    pub(crate) fn failed(&self) -> &BTreeSet<u64> {
-        &self.failed
-    }
-
     fn is_same(&self, other: &Self) -> bool {
         let both = self.versions.values().zip(other.versions.values());
         self.versions.len() == other.versions.len()
             && both.into_iter().all(|(own, other)| Arc::ptr_eq(own, other))
             && self.aliases().eq(other.aliases())
-            && self.failed == other.failed
+    }
+
+    /// The served versions, the lowest number first.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
+        self.versions.values()
     }
 
     /// The numbers of the served versions, the lowest first.

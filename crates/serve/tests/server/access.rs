@@ -224,3 +224,31 @@ fn metrics_count_answers_and_refusals() {
         );
     }
 }
+
+#[test]
+fn only_a_key_for_it_loads_and_unloads_and_the_index_shows_the_keys_models() {
+    let running = Running::start();
+    let tiny = || KeyModels::from(vec!["tiny".parse().unwrap()]);
+    let asks = running.key(&[Action::Infer], tiny());
+    let loads = running.key(&[Action::Load], tiny());
+    let unload = |key: &str, model: &str| {
+        let path = format!("/v2/repository/models/{model}/unload");
+        running.client().with_key(key).post(&path, "").status
+    };
+    assert_eq!(unload(&asks, "tiny"), 403);
+    assert_eq!(unload(&loads, "wide"), 403);
+    assert_eq!(unload(&loads, "none"), 403);
+    let index = || {
+        let reply = running
+            .client()
+            .with_key(&asks)
+            .post("/v2/repository/index", "");
+        reply.answer().as_array().unwrap().len()
+    };
+    assert_eq!(index(), 2);
+    let stats = running.client().with_key(&asks).get("/v2/models/stats");
+    assert_eq!(stats.answer()["model_stats"].as_array().unwrap().len(), 2);
+    assert_eq!(unload(&loads, "tiny"), 200);
+    assert_eq!(index(), 1);
+    assert_eq!(running.admin().get("/v2/models/tiny").status, 404);
+}

@@ -114,11 +114,20 @@ fn an_input_that_does_not_fit_is_refused() {
     );
     check_data(
         client,
-        "FP64",
+        "INT32",
         json!([1, ROW]),
         zeros.clone(),
-        "expected datatype FP32, UINT8 or BYTES, found `FP64`",
+        "expected datatype FP32, FP64, FP16, BF16, UINT8 or BYTES, found `INT32`",
     );
+    for datatype in ["FP16", "BF16"] {
+        check_data(
+            client,
+            datatype,
+            json!([1, ROW]),
+            zeros.clone(),
+            "is always raw (binary), found numbers one by one",
+        );
+    }
     check_data(
         client,
         "FP32",

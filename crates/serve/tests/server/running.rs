@@ -16,6 +16,8 @@ use crate::{client::Client, model::Model};
 /// 2), until it is dropped.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    /// Where it listens for gRPC.
+    pub(crate) grpc: SocketAddr,
     pub(crate) keys: KeyStore,
     pub(crate) store: Store,
     /// Signs and seals what is in the store.
@@ -93,10 +95,12 @@ impl Running {
 
         let mut options = ServeOptions::new(&root, identity.access());
         options.address.set_port(0);
+        options.grpc = Some(options.address);
         change(&mut options);
         let keys = options.keys.clone();
         let server = Server::bind(options).unwrap();
         let address = server.local_addr();
+        let grpc = server.grpc_addr().unwrap();
         let digest = server
             .served()
             .iter()
@@ -117,6 +121,7 @@ impl Running {
         });
         let mut running = Self {
             address,
+            grpc,
             keys,
             store,
             identity,

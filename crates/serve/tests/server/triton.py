@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import tritonclient.http as triton
+from ml_dtypes import bfloat16
 from tritonclient.utils import InferenceServerException
 
 address, key, path = sys.argv[1:]
@@ -86,6 +87,40 @@ kind = [triton.InferRequestedOutput("kind.label")]
 assert (ask(rows, "FP32", model="deep", outputs=kind).as_numpy("kind.label") == full.as_numpy("kind.label")).all()
 error = refused("400", lambda: ask(rows, "FP32", model="deep", parameters={"exit": "kind"}))
 assert "parameter `exit`: expected low, middle, top" in error.message(), error
+
+# Every datatype of prepared rows; 2 bytes are not enough for all of these numbers.
+for datatype, dtype in (("FP64", np.float64), ("FP16", np.float16)):
+    assert np.allclose(ask(rows.astype(dtype), datatype).as_numpy("probabilities"), probabilities, atol=1e-3)
+assert np.allclose(ask(rows.astype(bfloat16), "BF16").as_numpy("probabilities"), probabilities, atol=1e-2)
+assert (ask(rows.astype(np.float64), "FP64", binary=False).as_numpy("probabilities") == probabilities).all()
+refused("400", lambda: ask(rows.astype(np.int32), "INT32"))
+# A raw tensor: the body alone, without JSON.
+answer = client._post("v2/models/tiny/infer", rows.tobytes(), headers() | {"Inference-Header-Content-Length": "0"}, None)
+assert answer.status_code == 200
+result = client.parse_response_body(answer.read(), header_length=int(answer.get("inference-header-content-length")))
+assert (result.as_numpy("probabilities") == probabilities).all()
+
+# Statistics.
+(of_tiny,) = client.get_inference_statistics("tiny", "1", headers=headers())["model_stats"]
+stats = of_tiny["inference_stats"]
+assert of_tiny["inference_count"] >= 10 and of_tiny["last_inference"] > 0 and stats["fail"]["count"] >= 1
+assert stats["success"]["count"] >= 5 and stats["compute_infer"]["ns"] > 0
+assert sum(batch["compute_infer"]["count"] for batch in of_tiny["batch_stats"]) == of_tiny["execution_count"]
+assert len(client.get_inference_statistics("tiny", headers=headers())["model_stats"]) == 2
+assert len(client.get_inference_statistics(headers=headers())["model_stats"]) == 6
+refused("404", lambda: client.get_inference_statistics("none", headers=headers()))
+
+# The repository.
+index = client.get_model_repository_index(headers=headers())
+assert {"name": "tiny", "version": "2", "state": "READY"} in index and len(index) == 6
+client.unload_model("other", headers=headers())
+assert not client.is_model_ready("other", headers=headers())
+assert {"name": "other", "state": "UNAVAILABLE", "reason": "unloaded"} in client.get_model_repository_index(headers=headers())
+client.load_model("other", headers=headers())
+assert client.is_model_ready("other", headers=headers())
+refused("404", lambda: client.load_model("none", headers=headers()))
+refused("400", lambda: client.load_model("tiny", headers=headers(), config="{}"))
+refused("401", lambda: client.unload_model("tiny"))
 
 tensor = triton.InferInput("image", [3, 16], "FP32")
 tensor.set_data_from_numpy(rows)

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::request::RequestParameters;
+use super::Parameters;
 use crate::{
     http::Refusal,
     runtime::{Leave, Version},
@@ -23,7 +23,7 @@ pub(crate) enum Scalar {
 /// Reads the parameters `exit`, `confidence` and `budget_ms`, of which at most one may be there. `rows` is how many rows the
 /// request has.
 pub(super) fn leave(
-    parameters: &RequestParameters,
+    parameters: &Parameters,
     version: &Version,
     rows: usize,
 ) -> Result<Leave, Refusal> {
@@ -161,7 +161,7 @@ mod tests {
     use crate::testing;
 
     fn check(version: &Version, parameters: &str, expected: Result<Leave, &str>) {
-        let read: RequestParameters = serde_json::from_str(parameters).unwrap();
+        let read: Parameters = serde_json::from_str(parameters).unwrap();
         match (leave(&read, version, 2), expected) {
             (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{parameters}"),
             (Err(found), Err(expected)) => {

@@ -1,0 +1,346 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hyper::{
+    HeaderMap, Request, Response,
+    body::{Frame, Incoming, SizeHint},
+    header::{CONTENT_TYPE, HeaderValue},
+};
+use tokio::time::{Sleep, sleep, timeout_at};
+use tonic::{Code, Status, body::Body};
+use tonic_health::pb::health_server::HealthServer;
+
+use super::{
+    calls::Inference,
+    health::Health,
+    pb::{self, grpc_inference_service_server::GrpcInferenceServiceServer},
+    status::{http_status, status},
+    table::{CALLS, Call, HEALTH, INFERENCE, REFLECTION, REFLECTION_ALPHA},
+};
+use crate::{
+    access::Caller,
+    http::{Refusal, Share, State},
+    runtime::Version,
+};
+
+/// What answers, by the start of a path.
+#[derive(Clone)]
+pub(crate) struct Service(Arc<Vec<(&'static str, Handler)>>);
+
+type Handler = Box<
+    dyn Fn(Request<Metered>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync,
+>;
+
+/// A call that was let in.
+pub(crate) struct Ongoing {
+    state: Arc<State>,
+    peer: SocketAddr,
+    call: &'static Call,
+    /// None where none is needed.
+    caller: Option<Caller>,
+    /// The caller's own limit, if it has one.
+    until: Option<Instant>,
+    deadline: Instant,
+    /// Of the first message, if it names one.
+    version: OnceLock<Arc<Version>>,
+}
+
+impl Ongoing {
+    /// The one that a request belongs to.
+    pub(crate) fn of<T>(request: &tonic::Request<T>) -> Result<Arc<Self>, Status> {
+        let ongoing = request.extensions().get::<Arc<Self>>().cloned();
+        // Whatever came by another way than `answer` is not let in.
+        ongoing.ok_or_else(|| Status::internal("the call was not checked"))
+    }
+
+    pub(crate) fn caller(&self) -> Result<&Caller, Refusal> {
+        let nobody = || Refusal::Internal("the table of calls is wrong");
+        self.caller.as_ref().ok_or_else(nobody)
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Of a message of a stream that arrives now.
+    pub(crate) fn next_deadline(&self) -> Instant {
+        let own = Instant::now() + self.state.limits.request_time;
+        self.until.map_or(own, |until| until.min(own))
+    }
+
+    /// The call is counted with this version.
+    pub(crate) fn found(&self, version: &Arc<Version>) {
+        let _ = self.version.set(version.clone());
+    }
+
+    /// Counts and logs a refusal; what the caller is told.
+    pub(crate) fn refused(&self, refusal: &Refusal) -> Status {
+        let caller = self.caller.as_ref();
+        self.state
+            .note(refusal, self.peer, "POST", self.call.path, caller);
+        status(refusal)
+    }
+}
+
+impl Service {
+    pub(crate) fn new(state: &Arc<State>) -> Self {
+        let limit = state.limits.body_bytes;
+        let inference = GrpcInferenceServiceServer::new(Inference(state.clone()))
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(usize::MAX);
+        let health = HealthServer::new(Health(state.clone())).max_decoding_message_size(4096);
+        let mut all = vec![(INFERENCE, handler(inference)), (HEALTH, handler(health))];
+        let describe = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // Fails if what is committed describes no service; a test reads it.
+        if let Ok(service) = describe().build_v1() {
+            all.push((REFLECTION, handler(service.max_decoding_message_size(4096))));
+        }
+        if let Ok(service) = describe().build_v1alpha() {
+            all.push((
+                REFLECTION_ALPHA,
+                handler(service.max_decoding_message_size(4096)),
+            ));
+        }
+        Self(Arc::new(all))
+    }
+}
+
+fn handler<S>(service: S) -> Handler
+where
+    S: tonic::codegen::Service<
+            Request<Metered>,
+            Response = Response<Body>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + Sync
+        + 'static,
+{
+    Box::new(move |request| {
+        let answer = service.clone().call(request);
+        Box::pin(async move {
+            match answer.await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        })
+    })
+}
+
+/// Answers one call, and counts it.
+pub(crate) async fn answer(
+    service: &Service,
+    state: &Arc<State>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let start = Instant::now();
+    let path = request.uri().path();
+    let call = CALLS.iter().find(|call| call.path == path);
+    let mut caller = None;
+    let let_in = let_in(state, call, request.headers(), &mut caller);
+    let (call, until) = match let_in {
+        Ok(let_in) => let_in,
+        Err(refusal) => {
+            state.note(
+                &refusal,
+                peer,
+                request.method().as_str(),
+                path,
+                caller.as_ref(),
+            );
+            let status = match refusal {
+                // As gRPC has it for calls that do not exist.
+                Refusal::NotFound(problem) => Status::unimplemented(problem),
+                refusal => status(&refusal),
+            };
+            let name = call.map_or("none", |call| call.name);
+            state.metrics.count(name, http_status(status.code()));
+            return status.into_http();
+        }
+    };
+    let limit = start + state.limits.request_time;
+    let ongoing = Arc::new(Ongoing {
+        state: state.clone(),
+        peer,
+        call,
+        caller,
+        until,
+        deadline: until.map_or(limit, |until| until.min(limit)),
+        version: OnceLock::new(),
+    });
+    // Its part of the budget is given back with the answer.
+    let share = Arc::new(Mutex::new(Share::new(&state.bodies)));
+    let mut request = request.map(|body| Metered::new(body, state, &share, call.is_stream));
+    request.extensions_mut().insert(ongoing.clone());
+    let handler = service
+        .0
+        .iter()
+        .find(|(start, _)| call.path.starts_with(start));
+    let mut response = match handler {
+        Some((_, handler)) => timeout_at(ongoing.deadline.into(), handler(request))
+            .await
+            .unwrap_or_else(|_| ongoing.refused(&Refusal::Overdue).into_http()),
+        None => Status::unimplemented("no such call").into_http(),
+    };
+    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+    if code == Code::OutOfRange {
+        // A message over the limit, which has another name everywhere else.
+        let value = HeaderValue::from(i32::from(Code::ResourceExhausted));
+        response.headers_mut().insert("grpc-status", value);
+    }
+    let counted = http_status(code);
+    match ongoing.version.get() {
+        Some(version) => version.routes.count(call.name, counted, start.elapsed()),
+        None => state.metrics.count(call.name, counted),
+    }
+    response
+}
+
+/// The one way to every call: first who calls, then what is there, then whether the caller may. Whether it may do so to a
+/// model is known when the message was read.
+fn let_in(
+    state: &State,
+    call: Option<&'static Call>,
+    headers: &HeaderMap,
+    known: &mut Option<Caller>,
+) -> Result<(&'static Call, Option<Instant>), Refusal> {
+    if call.is_none_or(|call| call.needs.is_some()) {
+        let caller = known.insert(state.guard.authenticate(headers)?);
+        if let Some(action) = call.and_then(|call| call.needs) {
+            caller.authorize(action, None)?;
+        }
+    }
+    let call = call.ok_or_else(|| Refusal::NotFound("no such call".to_owned()))?;
+    let is_grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    if !headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
+        return Err(Refusal::Malformed(
+            "expected content of type application/grpc".to_owned(),
+        ));
+    }
+    let time = time_allowed(headers)?;
+    let until = time.and_then(|time| Instant::now().checked_add(time));
+    Ok((call, until))
+}
+
+/// `grpc-timeout`: at most 8 digits and a unit.
+fn time_allowed(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+    let Some(value) = headers.get("grpc-timeout") else {
+        return Ok(None);
+    };
+    let parse = |text: &str| {
+        let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let is_short = (1..=8).contains(&digits.len());
+        let is_number = is_short && digits.bytes().all(|digit| digit.is_ascii_digit());
+        let number: u64 = digits.parse().ok().filter(|_| is_number)?;
+        Some(match unit {
+            "H" => Duration::from_secs(number * 3600),
+            "M" => Duration::from_secs(number * 60),
+            "S" => Duration::from_secs(number),
+            "m" => Duration::from_millis(number),
+            "u" => Duration::from_micros(number),
+            "n" => Duration::from_nanos(number),
+            _ => return None,
+        })
+    };
+    let wrong = || {
+        Refusal::Malformed(
+            "grpc-timeout: expected up to 8 digits and one of H, M, S, m, u, n".to_owned(),
+        )
+    };
+    let time = value.to_str().ok().and_then(parse);
+    time.map(Some).ok_or_else(wrong)
+}
+
+/// A body with bounds on its size and on the time that it takes; of a stream, each message has its own.
+pub(crate) struct Metered {
+    body: Incoming,
+    share: Arc<Mutex<Share>>,
+    limit: usize,
+    is_stream: bool,
+    time: Pin<Box<Sleep>>,
+}
+
+/// What comes before a message.
+const FRAME: usize = 5;
+
+impl Metered {
+    fn new(body: Incoming, state: &State, share: &Arc<Mutex<Share>>, is_stream: bool) -> Self {
+        Self {
+            body,
+            share: share.clone(),
+            limit: state.limits.body_bytes.saturating_add(FRAME),
+            is_stream,
+            time: Box::pin(sleep(state.limits.body_time)),
+        }
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), Refusal> {
+        let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        share.grow(bytes)?;
+        if share.bytes() > self.limit {
+            return Err(Refusal::TooLarge {
+                what: "bytes in the message",
+                limit: self.limit - FRAME,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl hyper::body::Body for Metered {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_pending() && !self.is_stream {
+            ready!(self.time.as_mut().poll(context));
+            return Poll::Ready(Some(Err(status(&Refusal::Stalled))));
+        }
+        let Some(frame) = ready!(frame) else {
+            return Poll::Ready(None);
+        };
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(_) => return Poll::Ready(Some(Err(Status::cancelled("the call was cut short")))),
+        };
+        if let (Some(data), false) = (frame.data_ref(), self.is_stream)
+            && let Err(refusal) = self.take(data.len())
+        {
+            return Poll::Ready(Some(Err(status(&refusal))));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths = self.0.iter().map(|(path, _)| path);
+        f.debug_list().entries(paths).finish()
+    }
+}

@@ -1,0 +1,181 @@
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use strata_nn::Way;
+use tokio::time::timeout_at;
+
+use super::{Question, RowLimits, Source, Task, Waiter};
+use crate::{
+    http::{Refusal, State},
+    runtime::{Answered, Took, Version},
+};
+
+/// What is read where it arrives. More goes to another thread, so that other connections do not wait for it.
+const READ_INLINE_BYTES: usize = 256 << 10;
+/// Pixels and prepared numbers that are worked on where they arrive.
+const PREPARE_INLINE: usize = 16 << 10;
+/// Probabilities that are written where they arrive.
+const WRITE_INLINE: usize = 16 << 10;
+
+/// Answers a request, and counts it among those of its version.
+///
+/// What a protocol is made of are `parse`, which reads the `bytes` bytes of a body, and `write`, which makes an answer.
+pub(crate) async fn infer<T: Send + 'static>(
+    state: &State,
+    version: &Arc<Version>,
+    bytes: usize,
+    deadline: Instant,
+    parse: impl FnOnce(&Version, RowLimits) -> Result<Question, Refusal> + Send + 'static,
+    write: impl FnOnce(&Version, &Question, &Answered) -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let began = Instant::now();
+    let answer = async {
+        let Read {
+            question,
+            rows,
+            deadline,
+        } = read(state, version, bytes, deadline, parse).await?;
+        let read_in = began.elapsed();
+        let way = way(version, &question);
+        let answered = version.batcher.answer(rows, way, deadline).await?;
+        let (count, took) = (question.count, answered.took);
+        let numbers =
+            answered.heads.iter().map(Vec::len).sum::<usize>() + answered.probabilities.len();
+        let computed = Instant::now();
+        let own = version.clone();
+        let write = move || Ok(write(&own, &question, &answered));
+        let written = if numbers <= WRITE_INLINE {
+            write()?
+        } else {
+            elsewhere(state, deadline, write).await?
+        };
+        let took = Took {
+            input: read_in,
+            output: computed.elapsed(),
+            ..took
+        };
+        Ok((written, count, took))
+    };
+    let answer = answer.await;
+    let statistics = version.batcher.statistics();
+    match answer {
+        Ok((written, rows, took)) => {
+            statistics.succeeded(rows, &took, began.elapsed());
+            Ok(written)
+        }
+        Err(refusal) => {
+            statistics.failed(began.elapsed());
+            Err(refusal)
+        }
+    }
+}
+
+/// What the rows are asked on their way: whatever the outputs need, and nothing else. There is only one way to a single head.
+fn way(version: &Version, question: &Question) -> Option<Way> {
+    let plan = version.batcher.plan();
+    if plan.heads().len() == 1 {
+        return None;
+    }
+    let is_wanted = |task| {
+        question
+            .outputs
+            .iter()
+            .any(|wanted| wanted.output.task() == task)
+    };
+    let way = if is_wanted(Task::Final) {
+        version.exits.way(plan, &question.leave)
+    } else {
+        Way::nowhere(plan)
+    };
+    let others = version.others.iter().enumerate();
+    let wanted = others.filter(|(index, _)| is_wanted(Task::Other(*index)));
+    Some(wanted.fold(way, |way, (_, task)| way.and(task.head)))
+}
+
+/// A question and its prepared rows.
+pub(crate) struct Read {
+    pub(crate) question: Question,
+    pub(crate) rows: Vec<f32>,
+    /// The request's, or the one that its `timeout` asks for if that is sooner.
+    pub(crate) deadline: Instant,
+}
+
+/// Reads a body and prepares its rows.
+pub(crate) async fn read(
+    state: &State,
+    version: &Arc<Version>,
+    bytes: usize,
+    deadline: Instant,
+    parse: impl FnOnce(&Version, RowLimits) -> Result<Question, Refusal> + Send + 'static,
+) -> Result<Read, Refusal> {
+    let start = Instant::now();
+    // Four times the body covers FP32, and UINT8 at the network's own size.
+    let limits = RowLimits {
+        rows: state.limits.queue_rows,
+        bytes: state.limits.body_bytes.saturating_mul(4),
+    };
+    let own = version.clone();
+    let parse = move || parse(&own, limits);
+    let mut question = if bytes <= READ_INLINE_BYTES {
+        parse()?
+    } else {
+        elsewhere(state, deadline, parse).await?
+    };
+
+    let wanted = question
+        .parameters
+        .timeout
+        .filter(|&microseconds| microseconds > 0);
+    let wanted =
+        wanted.and_then(|microseconds| start.checked_add(Duration::from_micros(microseconds)));
+    let deadline = wanted.map_or(deadline, |wanted| wanted.min(deadline));
+    let source = std::mem::replace(&mut question.source, Source::Prepared(Vec::new()));
+    let is_quick = match &source {
+        Source::Prepared(_) => true,
+        Source::Pixels { bytes, .. } => {
+            let numbers = question.count.saturating_mul(version.row_len());
+            bytes.len().max(numbers) <= PREPARE_INLINE
+        }
+        // A small file may hold a large image.
+        Source::Encoded(_) => false,
+    };
+    let version = version.clone();
+    // Lives until the rows are there, or until the caller leaves and this future is dropped.
+    let request = Arc::new(());
+    let waiter = Waiter::of(&request, deadline);
+    let prepare = move || source.prepare(&version, &waiter);
+    let rows = if is_quick {
+        prepare()?
+    } else {
+        elsewhere(state, deadline, prepare).await?
+    };
+    Ok(Read {
+        question,
+        rows,
+        deadline,
+    })
+}
+
+/// Computes on a thread of its own, one for each core at a time.
+async fn elsewhere<T: Send + 'static>(
+    state: &State,
+    deadline: Instant,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let done = async {
+        let slot = Arc::clone(&state.readers).acquire_owned().await;
+        let slot = slot.map_err(|_| Refusal::Internal("the server is stopping"))?;
+        let work = tokio::task::spawn_blocking(move || {
+            // Held by the work, not by who waits for it: the caller may leave while it goes on.
+            let _slot = slot;
+            work()
+        });
+        work.await
+            .unwrap_or(Err(Refusal::Internal("the request could not be read")))
+    };
+    timeout_at(deadline.into(), done)
+        .await
+        .unwrap_or(Err(Refusal::Overdue))
+}

@@ -1,0 +1,50 @@
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::{
+    http::{Response, json as response},
+    runtime::{Duration, Version},
+};
+
+/// `GET …/stats`: what was counted and measured of these versions since they were loaded.
+///
+/// <https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md>
+pub(crate) fn statistics(versions: &[Arc<Version>]) -> Response {
+    let all: Vec<Value> = versions.iter().map(|version| of_version(version)).collect();
+    response(json!({ "model_stats": all }).to_string())
+}
+
+fn of_version(version: &Version) -> Value {
+    let counted = version.batcher.statistics().read();
+    let batches = counted.batches.iter().map(|(size, computed)| {
+        json!({
+            "batch_size": size,
+            "compute_input": duration(Duration::default()),
+            "compute_infer": duration(*computed),
+            "compute_output": duration(Duration::default()),
+        })
+    });
+    json!({
+        "name": version.name,
+        "version": version.number.to_string(),
+        "last_inference": counted.last_milliseconds,
+        "inference_count": counted.rows,
+        "execution_count": counted.executions(),
+        "inference_stats": {
+            "success": duration(counted.success),
+            "fail": duration(counted.fail),
+            "queue": duration(counted.queue),
+            "compute_input": duration(counted.input),
+            "compute_infer": duration(counted.compute),
+            "compute_output": duration(counted.output),
+            "cache_hit": duration(Duration::default()),
+            "cache_miss": duration(Duration::default()),
+        },
+        "batch_stats": batches.collect::<Vec<_>>(),
+    })
+}
+
+fn duration(Duration { count, ns }: Duration) -> Value {
+    json!({ "count": count, "ns": ns })
+}

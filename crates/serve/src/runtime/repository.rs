@@ -1,0 +1,79 @@
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use strata_spec::Name;
+use tokio::sync::oneshot;
+
+use crate::http::Refusal;
+
+/// Tells the thread that follows the store what is to be served.
+#[derive(Debug)]
+pub(crate) struct Repository(SyncSender<Command>);
+
+/// A wish of a caller, and where its answer is waited for.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) model: Name,
+    pub(crate) wish: Wish,
+    pub(crate) reply: oneshot::Sender<Result<(), Refused>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Serve it as the store says now.
+    Load,
+    /// Serve it no longer, until it is loaded.
+    Unload,
+}
+
+/// Why a wish was not fulfilled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The model is none of those that the server was told to serve.
+    Unknown,
+    /// None of its versions, or not all of them, can be opened.
+    Failed,
+}
+
+/// Wishes that may wait. To open a model may take long.
+const WAITING: usize = 16;
+
+impl Repository {
+    pub(crate) fn new() -> (Self, Receiver<Command>) {
+        let (sender, receiver) = sync_channel(WAITING);
+        (Self(sender), receiver)
+    }
+
+    /// Serves a model as the store says now. Done when its versions are served.
+    pub(crate) async fn load(&self, model: &str) -> Result<(), Refusal> {
+        self.ask(model, Wish::Load).await
+    }
+
+    /// Serves a model no longer. Requests that found it are still answered.
+    pub(crate) async fn unload(&self, model: &str) -> Result<(), Refusal> {
+        self.ask(model, Wish::Unload).await
+    }
+
+    async fn ask(&self, model: &str, wish: Wish) -> Result<(), Refusal> {
+        let unknown = || Refusal::NotFound(format!("no model `{}`", model.escape_debug()));
+        let name: Name = model.parse().map_err(|_| unknown())?;
+        let (reply, answer) = oneshot::channel();
+        let command = Command {
+            model: name,
+            wish,
+            reply,
+        };
+        let stopping = || Refusal::Internal("the store is not followed any more");
+        self.0.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::Busy("too many models are being loaded"),
+            TrySendError::Disconnected(_) => stopping(),
+        })?;
+        match answer.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Refused::Unknown)) => Err(unknown()),
+            Ok(Err(Refused::Failed)) => Err(Refusal::NotServed(format!(
+                "model `{model}` cannot be opened; see the server's log"
+            ))),
+            Err(_) => Err(stopping()),
+        }
+    }
+}
