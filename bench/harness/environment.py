@@ -36,7 +36,8 @@ def build():
     """Builds `strata`, `strata-engine` and `strata-load` in release mode; their paths by name."""
     say("building strata, strata-engine and strata-load")
     command = ["cargo", "build", "--release", "--message-format=json-render-diagnostics"]
-    command += ["-p", "strata", "-p", "strata-bench-engine", "-p", "strata-load"]
+    # All members at once: a part of them would be built with other features of the same libraries.
+    command += ["--workspace", "--bins"]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
         raise BenchError("the build failed")

@@ -33,7 +33,7 @@ fn keys_are_made_for_actions_models_and_a_time_that_exist() {
         create("think", "tiny", "30d"),
         &[
             "unknown action `think`",
-            "infer, explain, metadata, metrics or admin",
+            "infer, explain, metadata, metrics, load or admin",
         ],
     );
     // Looks like an option.
