@@ -5,29 +5,27 @@ import statistics
 from harness.process import rounds
 from harness.row import row, rounded
 from harness.work import Work
-from works import cifar10
+from works import cifar10, recipes
 
-# Stages after which a level of ResNet-20 ends, by the number of levels.
-CUTS = {2: '["layer1"]', 4: '["stem", "layer1", "layer2"]'}
-# A quick training has too few steps to climb to the recipe's rate.
-QUICK = ["train.epochs=1", "train.optimizer.sgd.learning_rate=0.01"]
+# The recipe's levels that make one, by the number of levels.
+TOGETHER = {2: [["edges", "shapes"], ["parts", "objects"]], 4: [["edges"], ["shapes"], ["parts"], ["objects"]]}
 
 
 def measure(bench):
-    quick = QUICK if bench.quick else []
+    quick = ["train.epochs=1"] if bench.quick else []
     with cifar10.data(bench) as data:
 
-        def way(*settings):
-            recipe = bench.recipe("cifar10-layered")
-            return lambda seed: cifar10.train(bench, data, recipe, *settings, *quick, f"seed={seed}")
+        def way(count, strategy, objective):
+            path = recipes.written(levels_of(count), data.folder / f"{count}-{strategy}.toml")
+            settings = [f"train.strategy={strategy}", f"train.objective={objective}", *quick]
+            return lambda seed: cifar10.train(bench, data, path, *settings, f"seed={seed}")
 
-        programs = {"end-to-end": way("train.strategy=end-to-end", "train.objective=cross-entropy")}
-        for count, cuts in CUTS.items():
-            local = ["train.strategy=local", "train.objective=infopro"]
-            programs[count] = way(f"network.resnet.cuts={cuts}", *local)
+        programs = {"end-to-end": way(4, "end-to-end", "cross-entropy")}
+        for count in TOGETHER:
+            programs[count] = way(count, "local", "infopro")
         found = rounds(bench.runs, programs, bench.say)
     end_to_end = found["end-to-end"]
-    for count in CUTS:
+    for count in TOGETHER:
         ours = found[count]
         points = [100 * (own.held - other.held) for own, other in zip(ours, end_to_end)]
         yield row(
@@ -46,9 +44,20 @@ def measure(bench):
         )
 
 
+def levels_of(count):
+    """The recipe `cifar10-layered` with so many levels."""
+    recipe = recipes.shipped("cifar10-layered")
+    by_name = {level["name"]: level for level in recipe["levels"]}
+    levels = []
+    for names in TOGETHER[count]:
+        layers = [layer for name in names for layer in by_name[name]["layers"]]
+        levels.append(by_name[names[-1]] | {"layers": layers})
+    return recipe | {"levels": levels}
+
+
 WORK = Work(
     name="cifar10-local",
-    summary="ResNet-20 in 2 and in 4 levels by local learning with infopro: accuracy against end to end, means over seeds",
+    summary="the recipe cifar10-layered in 2 and in 4 levels by local learning with infopro: accuracy against end to end, means over seeds",
     runs=3,
     packages=(),
     measure=measure,

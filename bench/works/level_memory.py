@@ -60,7 +60,6 @@ def beside(strategy, ours, theirs):
 def four_levels():
     """The recipe `cifar10-layered` with that network."""
     recipe = recipes.shipped("cifar10-layered")
-    del recipe["network"]
     recipe["train"]["objective"] = "cross-entropy"
     blocks, levels = resnet(blocks=5), []
     for count in LEVELS:

@@ -15,6 +15,7 @@ mod cores;
 mod dense;
 mod dropout;
 mod element;
+mod gelu;
 mod gemm;
 mod isa;
 mod layer_norm;
@@ -36,6 +37,7 @@ pub use conv::{Conv2d, PackedConv2d, conv2d, conv2d_input_gradient, conv2d_weigh
 pub use dense::{DenseWeights, dense, dense_input_gradient, dense_weight_gradient};
 pub use dropout::{derive_seed, dropout};
 pub use element::{Element, Format};
+pub use gelu::{Gelu, gelu, gelu_backward};
 pub use half::bf16;
 pub use isa::{Isa, UnknownIsa, check_environment, isa, prefers_bf16};
 pub use layer_norm::{layer_norm, layer_norm_backward};

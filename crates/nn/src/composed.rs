@@ -7,7 +7,7 @@ use burn::tensor::{
     module::{self, adaptive_avg_pool2d, avg_pool2d},
     ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions},
 };
-use strata_kernels::{BatchNormSettings, Format, Window, burn_ops::Normalized};
+use strata_kernels::{BatchNormSettings, Format, Gelu, Window, burn_ops::Normalized};
 
 pub(crate) fn dense(
     x: Tensor<2>,
@@ -130,6 +130,16 @@ pub(crate) fn dropout<const D: usize>(x: Tensor<D>, seed: u64, rate: f64) -> Ten
 
 pub(crate) fn relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     activation::relu(x)
+}
+
+pub(crate) fn gelu<const D: usize>(x: Tensor<D>, kind: Gelu) -> Tensor<D> {
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32);
+    let y = match kind {
+        Gelu::Erf => activation::gelu(x),
+        Gelu::Tanh => activation::gelu_approximate(x),
+    };
+    y.cast(dtype)
 }
 
 pub(crate) fn add<const D: usize>(a: Tensor<D>, b: Tensor<D>, relu: bool) -> Tensor<D> {

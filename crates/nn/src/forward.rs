@@ -126,7 +126,11 @@ impl Pass<'_> {
     fn layer(&mut self, layer: &LayerModule, x: Batch, after: After) -> Batch {
         // Rows stay rows where it makes no difference.
         let x = match layer.kind {
-            Kind::Flatten(_) | Kind::Relu(_) | Kind::Dropout(_) | Kind::Scale(_) => x,
+            Kind::Flatten(_)
+            | Kind::Relu(_)
+            | Kind::Gelu(_)
+            | Kind::Dropout(_)
+            | Kind::Scale(_) => x,
             _ => x.into_maps(&layer.input, self.format),
         };
         match (&layer.kind, x) {
@@ -151,6 +155,12 @@ impl Pass<'_> {
             (Kind::Flatten(_), x) => finish(Batch::Rows(x.into_rows()), after),
             (Kind::Relu(_), Batch::Rows(x)) => finish(Batch::Rows(ops::relu(x)), after),
             (Kind::Relu(_), Batch::Maps(x)) => finish(Batch::Maps(ops::relu(x)), after),
+            (Kind::Gelu(gelu), Batch::Rows(x)) => {
+                finish(Batch::Rows(ops::gelu(x, gelu.kind)), after)
+            }
+            (Kind::Gelu(gelu), Batch::Maps(x)) => {
+                finish(Batch::Maps(ops::gelu(x, gelu.kind)), after)
+            }
             (Kind::LayerNorm(norm), x) => {
                 let (weight, bias) = (norm.weight.val(), norm.bias.val());
                 let y = ops::layer_norm(x.into_rows(), weight, bias, norm.epsilon);

@@ -8,7 +8,7 @@ use burn::{
 };
 use strata_kernels::Window;
 use strata_spec::{
-    Layer, Level, LevelShapes, Start,
+    Approximation, Layer, Level, LevelShapes, Start,
     paths::{BODY, HEAD, branch_place, path_of, residual_places},
 };
 
@@ -39,6 +39,7 @@ pub(crate) struct LayerModule {
 pub(crate) enum Kind {
     Flatten(Flatten),
     Relu(Relu),
+    Gelu(Gelu),
     Dense(Dense),
     Conv(Conv),
     BatchNorm(BatchNorm),
@@ -59,6 +60,12 @@ pub(crate) struct Flatten;
 
 #[derive(Module, Debug)]
 pub(crate) struct Relu;
+
+#[derive(Module, Debug)]
+pub(crate) struct Gelu {
+    #[module(skip)]
+    pub(crate) kind: strata_kernels::Gelu,
+}
 
 #[derive(Module, Debug)]
 pub(crate) struct GlobalPool;
@@ -252,6 +259,9 @@ impl Builder<'_> {
         match layer {
             Layer::Flatten => Kind::Flatten(Flatten),
             Layer::Relu => Kind::Relu(Relu),
+            Layer::Gelu(gelu) => Kind::Gelu(Gelu {
+                kind: gelu_of(*gelu),
+            }),
             Layer::Dense(_) => Kind::Dense(Dense {
                 weight: self.parameter(path, "weight"),
                 bias: self.parameter(path, "bias"),
@@ -367,6 +377,7 @@ fn read_layer(
     match kind {
         Kind::Flatten(_)
         | Kind::Relu(_)
+        | Kind::Gelu(_)
         | Kind::MaxPool(_)
         | Kind::AveragePool(_)
         | Kind::AdaptiveAveragePool(_)
@@ -444,6 +455,14 @@ fn kernel_in_stored_order(kernel: &WeightTensor) -> WeightTensor {
     WeightTensor {
         shape: vec![outputs, inputs, height, width],
         values,
+    }
+}
+
+/// What the kernels call it.
+pub(crate) fn gelu_of(gelu: strata_spec::Gelu) -> strata_kernels::Gelu {
+    match gelu.approximation {
+        Approximation::None => strata_kernels::Gelu::Erf,
+        Approximation::Tanh => strata_kernels::Gelu::Tanh,
     }
 }
 

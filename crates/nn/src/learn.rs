@@ -77,6 +77,8 @@ pub struct Lesson<'a> {
     pub targets: Vec<&'a [f32]>,
     /// The learning rate.
     pub rate: f64,
+    /// The share of the training that ends with this step, 0 to 1.
+    pub progress: f64,
     /// Parts that the rows are learned from in turn; their gradients are added up before the step.
     pub parts: usize,
     /// Whether only what enters each level is kept for the way back; the rest is computed once more.
@@ -84,7 +86,7 @@ pub struct Lesson<'a> {
 }
 
 impl<'a> Lesson<'a> {
-    /// A lesson for all levels, of which the top one has an objective.
+    /// A lesson for all levels, of which the top one has an objective; as if it were the last one.
     pub fn new(rows: Vec<f32>, targets: &'a [f32], levels: usize, rate: f64) -> Self {
         let mut of_levels: Vec<&[f32]> = vec![&[]; levels];
         of_levels[levels - 1] = targets;
@@ -94,6 +96,7 @@ impl<'a> Lesson<'a> {
             images: None,
             targets: of_levels,
             rate,
+            progress: 1.0,
             parts: 1,
             checkpointing: false,
         }
@@ -196,7 +199,8 @@ impl Network {
     /// The lengths do not fit.
     pub fn learn(&mut self, lesson: Lesson<'_>, optimizer: &mut Optimizer) -> StepResult {
         let segments = self.segments(lesson.first);
-        let (rate, checkpointing) = (lesson.rate, lesson.checkpointing);
+        let (rate, progress) = (lesson.rate, lesson.progress);
+        let checkpointing = lesson.checkpointing;
         let own_images = (lesson.first == 0 && self.reconstructs()).then(|| lesson.rows.clone());
         let mut parts = self.parts(lesson, own_images.as_deref());
         let mut levels = vec![None; self.roles.len()];
@@ -231,6 +235,7 @@ impl Network {
                 segment.start,
                 gradients.unwrap_or_default(),
                 &rates,
+                progress,
             );
             bytes.push((segment, peak_bytes_in_use().saturating_sub(before)));
             if let Some(norm) = norm {

@@ -1,7 +1,7 @@
 //! Each operation that layers are made of: on the CPU that of the kernels, elsewhere one made of Burn's own.
 
 use burn::tensor::{Device, Tensor};
-use strata_kernels::{BatchNormSettings, Format, Window, burn_ops, burn_ops::Normalized};
+use strata_kernels::{BatchNormSettings, Format, Gelu, Window, burn_ops, burn_ops::Normalized};
 
 use crate::composed;
 
@@ -48,6 +48,7 @@ by_device!(adaptive_average_pool(x: Tensor<4>, output: [usize; 2]) -> Tensor<4>)
 by_device!(subsample(x: Tensor<4>, stride: [usize; 2], channels: usize) -> Tensor<4>);
 by_device!(dropout<D>(x: Tensor<D>, seed: u64, rate: f64) -> Tensor<D>);
 by_device!(relu<D>(x: Tensor<D>) -> Tensor<D>);
+by_device!(gelu<D>(x: Tensor<D>, kind: Gelu) -> Tensor<D>);
 by_device!(add<D>(a: Tensor<D>, b: Tensor<D>, relu: bool) -> Tensor<D>);
 by_device!(rows_to_maps(rows: Tensor<2>, channels: usize, size: [usize; 2], format: Format) -> Tensor<4>);
 by_device!(maps_to_rows(maps: Tensor<4>) -> Tensor<2>);

@@ -1,7 +1,7 @@
 //! The kernels' operations against those made of Burn's own, values and gradients.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use strata_kernels::{BatchNormSettings, Format, Window, burn_ops};
+use strata_kernels::{BatchNormSettings, Format, Gelu, Window, burn_ops};
 
 use crate::{composed, one_hot};
 
@@ -222,6 +222,11 @@ fn poolings_are_burns() {
 fn what_goes_number_by_number_is_burns() {
     let shape = [3, 2, 5, 4];
     let count = shape.iter().product();
+    for kind in [Gelu::Erf, Gelu::Tanh] {
+        check_maps!(format!("{kind:?}"), &[count], |ops, inputs, format| {
+            ops::gelu(maps(&inputs[0], shape, format) * 2.0, kind)
+        });
+    }
     check_maps!("relu", &[count], |ops, inputs, format| {
         ops::relu(maps(&inputs[0], shape, format))
     });

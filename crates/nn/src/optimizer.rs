@@ -6,7 +6,7 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 use strata_kernels::{AdamStep, SgdStep, burn_ops};
-use strata_spec::{Clip, Optimizer as Rule, Rates};
+use strata_spec::{Clip, Lookahead, Optimizer as Rule, Rates};
 
 use crate::{
     Network, WeightTensor,
@@ -19,6 +19,7 @@ pub struct Optimizer {
     rule: Rule,
     clip: Option<Clip>,
     rates: Rates,
+    lookahead: Option<Lookahead>,
     /// What is remembered of each weight tensor of each level, in the order in which the network holds them; nothing of one
     /// that has not learned yet.
     levels: Vec<Vec<Option<Memory>>>,
@@ -35,7 +36,8 @@ pub type OptimizerSteps = Vec<Vec<u64>>;
 struct Memory {
     /// Steps that it has taken.
     steps: u64,
-    /// As many tensors as the rule needs, in its order (`velocity`; or `moment1`, `moment2`), flattened.
+    /// As many tensors as the rule needs, in its order (`velocity`; or `moment1`, `moment2`), then, with a lookahead, the
+    /// slow weights (`slow`); flattened.
     tensors: Vec<Tensor<1>>,
 }
 
@@ -46,6 +48,7 @@ impl Optimizer {
             rule,
             clip,
             rates: Rates::default(),
+            lookahead: None,
             levels: Vec::new(),
         }
     }
@@ -56,9 +59,15 @@ impl Optimizer {
         Self { rates, ..self }
     }
 
+    /// The same with slow weights that follow the fast ones.
+    #[must_use]
+    pub fn with_lookahead(self, lookahead: Option<Lookahead>) -> Self {
+        Self { lookahead, ..self }
+    }
+
     /// Steps taken, and what is remembered: `0.3.velocity` is of the fourth tensor of the first level.
     pub fn state(&self) -> (OptimizerSteps, OptimizerState) {
-        let names = state_names(&self.rule);
+        let names = self.state_names();
         let mut state = BTreeMap::new();
         let mut steps = Vec::new();
         for (level, memories) in self.levels.iter().enumerate() {
@@ -73,6 +82,12 @@ impl Optimizer {
             }
         }
         (steps, state)
+    }
+
+    /// What is remembered of each tensor.
+    fn state_names(&self) -> Vec<&'static str> {
+        let slow = self.lookahead.map(|_| "slow");
+        names_of(&self.rule).iter().copied().chain(slow).collect()
     }
 
     /// Goes on with `network` from a state that [`Optimizer::state`] gave.
@@ -108,7 +123,7 @@ impl Optimizer {
                     continue;
                 }
                 let mut tensors = Vec::new();
-                for name in state_names(&self.rule) {
+                for name in self.state_names() {
                     let name = format!("{level}.{index}.{name}");
                     let tensor = state
                         .remove(&name)
@@ -134,13 +149,14 @@ impl Optimizer {
     }
 
     /// Steps the weights of `levels`, of which the first is the network's level `first`, that have gradients; gives the
-    /// norm of all gradients where it is limited.
+    /// norm of all gradients where it is limited. `progress` is the share of the training that ends with this step.
     pub(crate) fn step(
         &mut self,
         levels: &mut [LevelModule],
         first: usize,
         gradients: Vec<GradientsParams>,
         rates: &[f64],
+        progress: f64,
     ) -> Option<f32> {
         let mut scale = 1.0;
         let mut norm = None;
@@ -160,6 +176,8 @@ impl Optimizer {
                 rule: &self.rule,
                 rate: rates[index],
                 rates: self.rates,
+                lookahead: self.lookahead,
+                progress,
                 place: Vec::new(),
                 scale,
                 value_limit: match self.clip {
@@ -179,7 +197,7 @@ impl Optimizer {
     }
 }
 
-fn state_names(rule: &Rule) -> &'static [&'static str] {
+fn names_of(rule: &Rule) -> &'static [&'static str] {
     match rule {
         Rule::Sgd(_) => &["velocity"],
         Rule::Adam(_) | Rule::AdamW(_) => &["moment1", "moment2"],
@@ -220,6 +238,8 @@ struct Pass<'a> {
     rule: &'a Rule,
     rate: f64,
     rates: Rates,
+    lookahead: Option<Lookahead>,
+    progress: f64,
     /// The fields on the way to a weight, and what each is a field of.
     place: Vec<(String, String)>,
     scale: f32,
@@ -257,11 +277,25 @@ impl ModuleMapper for Pass<'_> {
         let zeros = || Tensor::<1>::zeros([length], &weight.device());
         let mut memory = memory.unwrap_or_else(|| Memory {
             steps: 0,
-            tensors: state_names(self.rule).iter().map(|_| zeros()).collect(),
+            tensors: names_of(self.rule).iter().map(|_| zeros()).collect(),
         });
         memory.steps += 1;
         let (weight, gradient) = (weight.reshape([length]), gradient.reshape([length]));
-        let (weight, memory) = self.step(weight, gradient, memory, factor);
+        // The slow weights begin where the fast ones do.
+        let slow = self.lookahead.map(|_| {
+            let is_new = memory.tensors.len() == names_of(self.rule).len();
+            let slow = if is_new { None } else { memory.tensors.pop() };
+            slow.unwrap_or_else(|| weight.clone())
+        });
+        let (mut weight, mut memory) = self.step(weight, gradient, memory, factor);
+        if let (Some(lookahead), Some(mut slow)) = (self.lookahead, slow) {
+            if memory.steps.is_multiple_of(lookahead.every as u64) {
+                let hold = lookahead.hold * self.progress.powf(lookahead.growth);
+                slow = slow * hold + weight * (1.0 - hold);
+                weight = slow.clone();
+            }
+            memory.tensors.push(slow);
+        }
         self.remembered.push(Some(memory));
         Param::from_mapped_value(
             id,

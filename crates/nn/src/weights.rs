@@ -236,6 +236,7 @@ fn of_layer(layer: &Layer, path: &str, input: &[usize], found: &mut Vec<Expected
     match layer {
         Layer::Flatten
         | Layer::Relu
+        | Layer::Gelu(_)
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::AdaptiveAveragePool(_)

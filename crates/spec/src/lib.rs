@@ -71,8 +71,8 @@ pub use digest::{Digest, DigestError};
 pub use error::RecipeError;
 pub use exits::{ExitCalibration, ExitThreshold, exits};
 pub use layer::{
-    AdaptiveAveragePool, AveragePool, BatchNorm, Branches, Conv, Dense, Dropout, Layer, LayerNorm,
-    MaxPool, Pair, Residual, Scale, ShapeError, Start, Subsample, Window,
+    AdaptiveAveragePool, Approximation, AveragePool, BatchNorm, Branches, Conv, Dense, Dropout,
+    Gelu, Layer, LayerNorm, MaxPool, Pair, Residual, Scale, ShapeError, Start, Subsample, Window,
 };
 pub use level::{Head, Level, LevelShapes, default_head, level_shapes};
 pub use manifest::{
@@ -85,6 +85,7 @@ pub use recipe::{NamedHead, RECIPE_FORMAT, Recipe};
 pub use strategy::{Boundary, LevelRule, Schedule, Strategy};
 pub use task::{Classification, Task};
 pub use train::{
-    Adam, AdamW, Clip, Cosine, EarlyStopping, FeatureCache, Greedy, LevelTraining, MonitoredMetric,
-    Objective, OneCycle, Optimizer, Precision, RateSchedule, Rates, Sgd, Staged, Step, Train,
+    Adam, AdamW, Clip, Cosine, EarlyStopping, FeatureCache, Greedy, LevelTraining, Lookahead,
+    MonitoredMetric, Objective, OneCycle, Optimizer, Precision, RateSchedule, Rates, Sgd, Staged,
+    Step, Train,
 };

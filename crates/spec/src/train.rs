@@ -54,6 +54,9 @@ pub struct Train {
     /// What the learning rate is multiplied by for some kinds of weights. Default: 1 for all.
     #[serde(default, skip_serializing_if = "Rates::is_default")]
     pub rates: Rates,
+    /// Slow weights that follow the ones that learn. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookahead: Option<Lookahead>,
     /// How the learning rate changes. Default: `constant`.
     #[serde(default)]
     pub schedule: RateSchedule,
@@ -216,6 +219,23 @@ pub struct Rates {
     pub norm_bias: f64,
 }
 
+/// Slow weights that follow the ones that learn, which go on from there (Zhang et al. 2019): after every `every` steps
+/// `slow = h slow + (1 - h) weights`, then `weights = slow`. What is held is `h = hold p^growth`, where `p` is the share of the
+/// training that is done.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lookahead {
+    /// 1 to 1,000,000. Default: 5.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub every: usize,
+    /// 0 to 1. Default: 0.5.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub hold: f64,
+    /// 0 to 100. Default: 0, so that as much is held all the time.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub growth: f64,
+}
+
 /// How the learning rate changes over a training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -354,6 +374,16 @@ impl Optimizer {
 impl Rates {
     fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+impl Default for Lookahead {
+    fn default() -> Self {
+        Self {
+            every: 5,
+            hold: 0.5,
+            growth: 0.0,
+        }
     }
 }
 

@@ -66,7 +66,8 @@ pub fn retrain(
     let mut network = Network::with_weights(&input, levels, &job.weights[..=top], job.precision);
     network.assign(roles(job.level, top));
     let mut optimizer = Optimizer::new(job.train.optimizer.clone(), job.train.clip.clone())
-        .with_rates(job.train.rates);
+        .with_rates(job.train.rates)
+        .with_lookahead(job.train.lookahead);
     let rows = Arc::new(TrainingRows::new(
         Arc::new(data.train),
         Arc::new(preparer),
@@ -91,7 +92,10 @@ pub fn retrain(
             let factor = rate_factor(&train.schedule, train.warm_up, step, total, per_epoch);
             let rate = factor * train.optimizer.learning_rate();
             network.seed_step(job.seed, step);
-            let lesson = Lesson::new(batch.rows, &targets, levels.len(), rate);
+            let lesson = Lesson {
+                progress: (step + 1) as f64 / total as f64,
+                ..Lesson::new(batch.rows, &targets, levels.len(), rate)
+            };
             let found = network.learn(lesson, &mut optimizer).highest().loss;
             step += 1;
             if !found.is_finite() {

@@ -13,7 +13,11 @@ use super::{
         Step,
     },
 };
-use crate::{LevelWeights, layers::window_of, weights::output_shape};
+use crate::{
+    LevelWeights,
+    layers::{gelu_of, window_of},
+    weights::output_shape,
+};
 
 /// The steps of every level, from the lowest to the top one.
 pub(super) fn compile<T: Element>(
@@ -189,6 +193,11 @@ impl<T: Element> Compiler<'_, T> {
         match layer {
             Layer::Relu => {
                 let x = self.apply_relu(x);
+                self.finish(x, after)
+            }
+            Layer::Gelu(gelu) => {
+                let kind = gelu_of(*gelu);
+                let x = self.one_by_one(x, |from, to| Simple::Gelu { kind, from, to });
                 self.finish(x, after)
             }
             Layer::Flatten => {
@@ -451,16 +460,21 @@ impl<T: Element> Compiler<'_, T> {
     }
 
     fn apply_relu(&mut self, x: Value) -> Value {
+        self.one_by_one(x, |from, to| Simple::Relu { from, to })
+    }
+
+    /// Numbers that each depend on one below.
+    fn one_by_one(&mut self, x: Value, step: impl FnOnce(Slot, Slot) -> Simple) -> Value {
         let y = match x {
             Value::Maps(from) => {
                 let to = self.maps.take(from.len);
-                self.steps.push(Step::OnMaps(Simple::Relu { from, to }));
+                self.steps.push(Step::OnMaps(step(from, to)));
                 Value::Maps(to)
             }
             Value::Rows(source) => {
                 let from = self.loaded(source);
                 let to = self.rows.take(from.len);
-                self.steps.push(Step::OnRows(Simple::Relu { from, to }));
+                self.steps.push(Step::OnRows(step(from, to)));
                 self.release(Value::Rows(Source::Buffer(from)));
                 return Value::Rows(Source::Buffer(to));
             }

@@ -1,8 +1,8 @@
 //! What a plan does, step by step.
 
 use strata_kernels::{
-    BatchNormSettings, DenseWeights, Element, PackedConv2d, Pool2d, Subsample2d, Window,
-    adaptive_average_pool, add_relu, average_pool, batch_norm_eval, concat, layer_norm,
+    BatchNormSettings, DenseWeights, Element, Gelu, PackedConv2d, Pool2d, Subsample2d, Window,
+    adaptive_average_pool, add_relu, average_pool, batch_norm_eval, concat, gelu, layer_norm,
     maps_to_rows, max_pool_eval, relu, rows_to_maps, subsample,
 };
 
@@ -124,6 +124,11 @@ pub(super) enum Pooling {
 /// What is done to rows and to maps alike.
 #[derive(Debug)]
 pub(super) enum Simple {
+    Gelu {
+        kind: Gelu,
+        from: Slot,
+        to: Slot,
+    },
     Relu {
         from: Slot,
         to: Slot,
@@ -382,6 +387,9 @@ impl Simple {
         match self {
             Self::Relu { from, to } => fill(buffers, *to, count, |buffers, to| {
                 relu(part(buffers, *from, count), to);
+            }),
+            Self::Gelu { kind, from, to } => fill(buffers, *to, count, |buffers, to| {
+                gelu(*kind, part(buffers, *from, count), to);
             }),
             Self::Add { a, b, relu, to } => fill(buffers, *to, count, |buffers, to| {
                 add_relu(

@@ -1,6 +1,6 @@
 use strata_spec::{
-    AdaptiveAveragePool, AveragePool, BatchNorm, Branches, Conv, Dense, Dropout, Head, Layer,
-    LayerNorm, Level, MaxPool, Precision, Residual, Scale, Subsample,
+    AdaptiveAveragePool, Approximation, AveragePool, BatchNorm, Branches, Conv, Dense, Dropout,
+    Gelu, Head, Layer, LayerNorm, Level, MaxPool, Precision, Residual, Scale, Subsample,
 };
 
 use crate::{Answers, Lesson, LevelWeights, Network, Optimizer, Plan, Scratch, Way, one_hot};
@@ -100,6 +100,13 @@ fn levels() -> Vec<Level> {
                     Vec::new(),
                 ),
                 Layer::Relu,
+                residual(
+                    vec![conv(8, 1, 1), Layer::Gelu(Gelu::default())],
+                    Vec::new(),
+                ),
+                Layer::Gelu(Gelu {
+                    approximation: Approximation::Tanh,
+                }),
                 residual(
                     vec![conv(8, 1, 1), scale(0.5), Layer::Relu, scale(2.0)],
                     Vec::new(),
@@ -208,6 +215,7 @@ fn rows_may_go_into_any_layer_first() {
         branches(vec![Vec::new(), vec![Layer::Relu], Vec::new()]),
         Layer::LayerNorm(LayerNorm::default()),
         Layer::Relu,
+        Layer::Gelu(Gelu::default()),
         norm(),
         Layer::Flatten,
         dropout(),

@@ -50,7 +50,7 @@ fn check_layer(place: &str, layer: &Layer, depth: usize) -> Result<(), Problem> 
     };
     let epsilon = |value| within(&field("epsilon"), value, 1e-12, 1.0);
     match layer {
-        Layer::Flatten | Layer::Relu | Layer::GlobalAveragePool => Ok(()),
+        Layer::Flatten | Layer::Relu | Layer::Gelu(_) | Layer::GlobalAveragePool => Ok(()),
         Layer::Dense(dense) => check_range(&field("units"), dense.units, 1, 1 << 20),
         Layer::Conv(conv) => {
             check_range(&field("channels"), conv.channels, 1, 1 << 16)?;

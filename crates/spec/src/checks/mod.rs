@@ -245,6 +245,11 @@ pub(crate) fn check_train(train: &Train, has_validation: bool) -> Result<(), Pro
     }
     within("train.rates.norm_scale", train.rates.norm_scale, 0.0, 1e6)?;
     within("train.rates.norm_bias", train.rates.norm_bias, 0.0, 1e6)?;
+    if let Some(lookahead) = train.lookahead {
+        check_range("train.lookahead.every", lookahead.every, 1, 1_000_000)?;
+        within("train.lookahead.hold", lookahead.hold, 0.0, 1.0)?;
+        within("train.lookahead.growth", lookahead.growth, 0.0, 100.0)?;
+    }
     match &train.schedule {
         RateSchedule::Constant => {}
         RateSchedule::Step(step) => {

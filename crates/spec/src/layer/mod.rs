@@ -3,6 +3,7 @@
 mod composed;
 mod conv;
 mod dropout;
+mod gelu;
 mod norm;
 mod pair;
 mod pooling;
@@ -24,6 +25,7 @@ use serde::{
 pub use composed::{Branches, Residual};
 pub use conv::{Conv, Start};
 pub use dropout::Dropout;
+pub use gelu::{Approximation, Gelu};
 pub use norm::{BatchNorm, LayerNorm};
 pub use pair::Pair;
 pub use pooling::{AdaptiveAveragePool, AveragePool, MaxPool};
@@ -44,6 +46,8 @@ pub enum Layer {
     Dense(Dense),
     /// `max(0, x)`, any shape.
     Relu,
+    /// `x` times the share of a standard normal distribution below it, any shape. `"gelu"` alone has the default settings.
+    Gelu(Gelu),
     /// Convolution, maps to maps.
     Conv(Conv),
     /// Normalizes each channel over a batch; maps, or rows of one dimension. `"batch-norm"` alone has the default settings.
@@ -72,7 +76,7 @@ pub enum Layer {
 
 /// Layers whose settings all have defaults are words, too.
 fn with_bare_words(schema: &mut schemars::Schema) {
-    let words = serde_json::json!({"type": "string", "enum": ["batch-norm", "layer-norm"]});
+    let words = serde_json::json!({"type": "string", "enum": ["batch-norm", "layer-norm", "gelu"]});
     if let Some(serde_json::Value::Array(forms)) = schema.get_mut("oneOf") {
         forms.push(words);
     }
@@ -114,7 +118,7 @@ impl Layer {
     pub fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, ShapeError> {
         let output = match self {
             Self::Flatten => vec![input.iter().product()],
-            Self::Relu | Self::Dropout(_) | Self::Scale(_) => input.to_vec(),
+            Self::Relu | Self::Gelu(_) | Self::Dropout(_) | Self::Scale(_) => input.to_vec(),
             Self::Dense(dense) if input.len() == 1 => vec![dense.units],
             Self::Dense(_) => {
                 let expected = "takes rows of one dimension (put `flatten` before it)";
@@ -146,6 +150,7 @@ impl Layer {
         match self {
             Self::Flatten
             | Self::Relu
+            | Self::Gelu(_)
             | Self::MaxPool(_)
             | Self::AveragePool(_)
             | Self::AdaptiveAveragePool(_)
@@ -176,6 +181,7 @@ impl Layer {
             Self::Flatten => "flatten",
             Self::Dense(_) => "dense",
             Self::Relu => "relu",
+            Self::Gelu(_) => "gelu",
             Self::Conv(_) => "conv",
             Self::BatchNorm(_) => "batch-norm",
             Self::LayerNorm(_) => "layer-norm",
@@ -261,6 +267,7 @@ impl<'de> Deserialize<'de> for Layer {
                 match word {
                     "batch-norm" => Ok(Layer::BatchNorm(BatchNorm::default())),
                     "layer-norm" => Ok(Layer::LayerNorm(LayerNorm::default())),
+                    "gelu" => Ok(Layer::Gelu(Gelu::default())),
                     word => {
                         let word: StrDeserializer<'_, E> = word.into_deserializer();
                         Layer::deserialize(word)

@@ -305,5 +305,8 @@ fn the_schema_knows_words_with_and_without_settings() {
         assert!(layer.contains(word), "{word} in {layer}");
     }
     // Those that are written in both ways.
-    assert!(layer.contains(r#"["batch-norm","layer-norm"]"#), "{layer}");
+    assert!(
+        layer.contains(r#"["batch-norm","layer-norm","gelu"]"#),
+        "{layer}"
+    );
 }

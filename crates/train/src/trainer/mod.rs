@@ -222,7 +222,8 @@ impl<'a> Trainer<'a> {
         );
         network.add_sides(curriculum.sides.clone(), recipe.seed);
         let optimizer = Optimizer::new(recipe.train.optimizer.clone(), recipe.train.clip.clone())
-            .with_rates(recipe.train.rates);
+            .with_rates(recipe.train.rates)
+            .with_lookahead(recipe.train.lookahead);
         let state = State {
             recipe: run.recipe_digest(),
             precision: network.precision(),

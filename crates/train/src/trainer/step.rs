@@ -73,13 +73,8 @@ impl Trainer<'_> {
         let train = &self.recipe.train;
         let phase = &self.curriculum.phases[self.phase.expect("a phase was entered")];
         let (begin, epochs) = phase.schedule;
-        let factor = rate_factor(
-            &train.schedule,
-            train.warm_up,
-            self.state.step - begin * per_epoch,
-            epochs * per_epoch,
-            per_epoch,
-        );
+        let (step, total) = (self.state.step - begin * per_epoch, epochs * per_epoch);
+        let factor = rate_factor(&train.schedule, train.warm_up, step, total, per_epoch);
         let rate = factor * train.optimizer.learning_rate();
         let view = (epoch - phase.first_epoch) as usize % train.greedy.views;
         let (rows, mixed) = match (&self.cache, &mut self.loader) {
@@ -122,6 +117,7 @@ impl Trainer<'_> {
             images: images.as_deref(),
             targets: targets.collect(),
             rate,
+            progress: (step + 1) as f64 / total as f64,
             parts: train.accumulate,
             checkpointing: train.checkpointing,
         };
