@@ -1,40 +1,45 @@
 use super::{ExitRows, Outcome, Setting, exit_of, is_lost};
 
-/// Thresholds that are tried at an exit: as many parts of the rows pass one after the other.
+/// Each setting lets about this part more of the rows leave at some exit.
 const PARTS: usize = 64;
 
 /// Settings that let more and more rows leave: from nearly none to all at the lowest exit. Each lowers the threshold of one
 /// exit, the one that saves most work for each row that it loses among `learned`.
 pub(super) fn find(rows: &ExitRows, learned: &[u32]) -> Vec<Setting> {
-    let candidates: Vec<Vec<f32>> = rows
-        .confidences
-        .iter()
-        .map(|confidences| candidates(learned.iter().map(|row| confidences[*row as usize])))
-        .collect();
-    let mut setting: Setting = vec![None; candidates.len()];
-    let mut next = vec![0; candidates.len()];
-    let mut exits: Vec<usize> = vec![candidates.len(); learned.len()];
+    let count = rows.confidences.len();
+    let mut setting: Setting = vec![None; count];
+    let mut exits: Vec<usize> = vec![count; learned.len()];
     let mut path = Vec::new();
     loop {
-        let moves = (0..candidates.len()).filter_map(|exit| {
-            let threshold = *candidates[exit].get(next[exit])?;
-            Some((
-                exit,
-                threshold,
-                change(rows, learned, &exits, exit, threshold),
-            ))
+        let moves = (0..count).filter_map(|exit| {
+            let threshold = lower(rows, learned, &exits, exit)?;
+            let change = change(rows, learned, &exits, exit, threshold);
+            Some((exit, threshold, change))
         });
         let best = moves.max_by(|(.., a), (.., b)| a.is_worse_than(*b));
         let Some((exit, threshold, _)) = best else {
             return path;
         };
-        next[exit] += 1;
         setting[exit] = Some(threshold);
         for (row, exit) in learned.iter().zip(&mut exits) {
             *exit = exit_of(rows, *row as usize, &setting);
         }
         path.push(setting.clone());
     }
+}
+
+/// The threshold at `exit` by which the next part of the rows leaves there, out of those that go on; none if no row does. With
+/// six decimals, which a manifest gives back as they are.
+fn lower(rows: &ExitRows, learned: &[u32], exits: &[usize], exit: usize) -> Option<f32> {
+    let on = learned.iter().zip(exits).filter(|(_, now)| **now > exit);
+    let mut confidences: Vec<f32> = on
+        .map(|(row, _)| rows.confidences[exit][*row as usize])
+        .filter(|confidence| confidence.is_finite())
+        .collect();
+    confidences.sort_by(|a, b| b.total_cmp(a));
+    let part = learned.len().div_ceil(PARTS).min(confidences.len());
+    let value = confidences.get(part.checked_sub(1)?)?;
+    Some(((f64::from(*value) * 1e6).floor() / 1e6) as f32)
 }
 
 /// What a lower threshold changes.
@@ -75,21 +80,4 @@ fn change(
         saved: before.work - after.work,
         lost: after.lost as f64 - before.lost as f64,
     }
-}
-
-/// Thresholds of which each lets about as many more rows pass, the highest first. With six decimals, which a manifest
-/// gives back as they are.
-fn candidates(confidences: impl Iterator<Item = f32>) -> Vec<f32> {
-    let mut sorted: Vec<f32> = confidences.filter(|value| value.is_finite()).collect();
-    sorted.sort_by(|a, b| b.total_cmp(a));
-    let count = sorted.len();
-    let parts = PARTS.min(count);
-    let mut candidates: Vec<f32> = (1..=parts)
-        .map(|part| {
-            let value = sorted[part * count / parts - 1];
-            ((f64::from(value) * 1e6).floor() / 1e6) as f32
-        })
-        .collect();
-    candidates.dedup();
-    candidates
 }
