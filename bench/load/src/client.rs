@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::grpc::{Call, Channel};
 use crate::response::Reader;
 use crate::tally::Tally;
 
@@ -22,8 +23,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// What is to be sent.
 pub(crate) struct Load {
     pub(crate) address: SocketAddr,
-    /// The whole request, head and body.
-    pub(crate) request: Vec<u8>,
+    pub(crate) request: Request,
     pub(crate) connections: u16,
     /// How long new requests are sent.
     pub(crate) duration: Duration,
@@ -31,6 +31,12 @@ pub(crate) struct Load {
     pub(crate) limit: u64,
     /// Bodies that an answer may have, to the byte; if there are none, any.
     pub(crate) answers: Vec<Vec<u8>>,
+}
+
+pub(crate) enum Request {
+    /// The whole request, head and body.
+    Http1(Vec<u8>),
+    Grpc(Call),
 }
 
 impl Load {
@@ -106,9 +112,9 @@ async fn connection(shared: Rc<Shared>) {
     }
 }
 
-struct Socket {
-    stream: TcpStream,
-    reader: Reader,
+enum Socket {
+    Http1 { stream: TcpStream, reader: Reader },
+    Grpc(Channel),
 }
 
 /// One request and its answer: the latency from the first byte sent to the last byte read, and which answer it was. Leaves `None` behind
@@ -123,34 +129,52 @@ async fn exchange(
             Ok(open) => open,
             Err(error) => {
                 sleep(RETRY_PAUSE).await;
-                return Err(format!("cannot connect: {error}"));
+                return Err(error);
             }
         },
     };
     let sent = Instant::now();
-    let written = open.stream.write_all(&shared.load.request).await;
-    written.map_err(|error| format!("cannot send: {error}"))?;
-    let response = open.reader.read(&mut open.stream).await?;
-    let latency = sent.elapsed();
-    if response.keep_alive {
-        *socket = Some(open);
-    }
-    if response.status == 200 {
-        Ok((latency, shared.load.recognized(response.body())?))
-    } else {
-        Err(format!(
-            "status {}: {}",
-            response.status,
-            response.body_start()
-        ))
+    let load = &shared.load;
+    match (&mut open, &load.request) {
+        (Socket::Http1 { stream, reader }, Request::Http1(request)) => {
+            let written = stream.write_all(request).await;
+            written.map_err(|error| format!("cannot send: {error}"))?;
+            let response = reader.read(stream).await?;
+            let latency = sent.elapsed();
+            if response.keep_alive {
+                *socket = Some(open);
+            }
+            if response.status == 200 {
+                Ok((latency, load.recognized(response.body())?))
+            } else {
+                let (status, body) = (response.status, response.body_start());
+                Err(format!("status {status}: {body}"))
+            }
+        }
+        (Socket::Grpc(channel), Request::Grpc(call)) => {
+            let message = channel.call(call, load.kept()).await?;
+            let latency = sent.elapsed();
+            *socket = Some(open);
+            Ok((latency, load.recognized(&message)?))
+        }
+        _ => unreachable!("a socket is opened for the request"),
     }
 }
 
-async fn connect(load: &Load) -> io::Result<Socket> {
-    let stream = TcpStream::connect(load.address).await?;
-    stream.set_nodelay(true)?;
-    Ok(Socket {
-        stream,
-        reader: Reader::new(load.kept()),
+async fn connect(load: &Load) -> Result<Socket, String> {
+    let connected = async {
+        let stream = TcpStream::connect(load.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    let stream = connected
+        .await
+        .map_err(|error: io::Error| format!("cannot connect: {error}"))?;
+    Ok(match &load.request {
+        Request::Http1(_) => Socket::Http1 {
+            stream,
+            reader: Reader::new(load.kept()),
+        },
+        Request::Grpc(_) => Socket::Grpc(Channel::open(stream).await?),
     })
 }

@@ -1,8 +1,9 @@
-//! Loads an HTTP/1.1 server with one POST request over and over, and prints what came of it as one JSON object.
+//! Loads an HTTP/1.1 or gRPC server with one request over and over, and prints what came of it as one JSON object.
 //!
 //! ```text
 //! strata-load --url http://127.0.0.1:8000/v2/models/mnist-mlp/infer --body body.json \
 //!     --header 'Content-Type: application/json' --connections 32 --seconds 10
+//! strata-load --grpc --url http://127.0.0.1:8001/inference.GRPCInferenceService/ModelInfer --body message.bin
 //! ```
 //!
 //! Each connection sends the next request as soon as the last one is answered (a closed loop), so more connections mean
@@ -12,10 +13,12 @@
 //!
 //! - `request`: the command line's request as bytes.
 //! - `response`: one answer from a socket, whichever way its length is given.
+//! - `grpc`: one unary call over HTTP/2.
 //! - `client`: the connections, until the time or the number of requests is over.
 //! - `tally`: what is counted, and how it is printed; `histogram`: latencies in bounded memory.
 
 mod client;
+mod grpc;
 mod histogram;
 mod request;
 mod response;
@@ -28,17 +31,20 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
-use crate::client::Load;
+use crate::client::{Load, Request};
 use crate::request::Target;
 
-/// Load an HTTP/1.1 server with one POST request over and over.
+/// Load an HTTP/1.1 or gRPC server with one request over and over.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
     /// Where the requests go: `http://host:port/path`.
     #[arg(long)]
     url: String,
-    /// File with the body of the request.
+    /// Unary gRPC calls in place of POST requests over HTTP/1.1: the path is the method, the headers are metadata.
+    #[arg(long)]
+    grpc: bool,
+    /// File with the body of the request; for gRPC its message.
     #[arg(long, value_name = "FILE")]
     body: PathBuf,
     /// A header line, `Name: value`; may be repeated.
@@ -67,7 +73,11 @@ fn main() -> Result<ExitCode> {
     };
     let body = read(&arguments.body)?;
     let answers = arguments.answers.iter().map(read).collect::<Result<_>>()?;
-    let request = request::post(&target, &arguments.headers, &body)?;
+    let request = if arguments.grpc {
+        Request::Grpc(grpc::Call::new(&target, &arguments.headers, &body)?)
+    } else {
+        Request::Http1(request::post(&target, &arguments.headers, &body)?)
+    };
     ensure!(
         arguments.seconds > 0.0,
         "expected more than 0 seconds, found {}",

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 /// The parts of `http://host:port/path`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Target {
-    host: String,
-    port: u16,
-    path: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) path: String,
 }
 
 impl Target {
@@ -56,23 +56,29 @@ pub(crate) fn post(target: &Target, headers: &[String], body: &[u8]) -> Result<V
     let Target { host, port, path } = target;
     let mut head = format!("POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\n");
     for line in headers {
-        let (name, value) = line
-            .split_once(':')
-            .with_context(|| format!("expected a header `Name: value`, found {line:?}"))?;
-        ensure!(
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()),
-            "expected a header `Name: value`, found {line:?}"
-        );
-        ensure!(
-            !value.contains(['\r', '\n']),
-            "a line break in the header {name:?}"
-        );
-        head.push_str(&format!("{name}: {}\r\n", value.trim()));
+        let (name, value) = header(line)?;
+        head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(body);
     Ok(bytes)
+}
+
+/// Name and value of a header line.
+pub(crate) fn header(line: &str) -> Result<(&str, &str)> {
+    let (name, value) = line
+        .split_once(':')
+        .with_context(|| format!("expected a header `Name: value`, found {line:?}"))?;
+    ensure!(
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()),
+        "expected a header `Name: value`, found {line:?}"
+    );
+    ensure!(
+        !value.contains(['\r', '\n']),
+        "a line break in the header {name:?}"
+    );
+    Ok((name, value.trim()))
 }
 
 #[cfg(test)]

@@ -216,3 +216,90 @@ fn wrong_usage_exits_with_2() {
     );
     assert_eq!(load(address, &["--speed", "1"]).status.code(), Some(2));
 }
+
+/// A gRPC server whose answers are a message of two bytes, with the status that `status` gives by the request's metadata.
+fn serve_grpc(status: fn(&http::HeaderMap) -> &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(grpc_connection(stream, status));
+            }
+        });
+    });
+    address
+}
+
+async fn grpc_connection(
+    stream: tokio::net::TcpStream,
+    status: fn(&http::HeaderMap) -> &'static str,
+) {
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        tokio::spawn(async move {
+            let status = status(request.headers());
+            let path = request.uri().path().to_owned();
+            let mut body = request.into_body();
+            let mut message = Vec::new();
+            while let Some(Ok(data)) = body.data().await {
+                body.flow_control().release_capacity(data.len()).unwrap();
+                message.extend_from_slice(&data);
+            }
+            assert_eq!((path.as_str(), &message[5..]), ("/infer", BODY.as_bytes()));
+            let response = http::Response::builder().header("content-type", "application/grpc");
+            let response = response.body(()).unwrap();
+            let mut stream = respond.send_response(response, false).unwrap();
+            stream
+                .send_data(bytes::Bytes::from_static(b"\0\0\0\0\x02ok"), false)
+                .unwrap();
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("grpc-status", status.parse().unwrap());
+            trailers.insert("grpc-message", "who".parse().unwrap());
+            stream.send_trailers(trailers).unwrap();
+        });
+    }
+}
+
+#[test]
+fn unary_calls_count_by_their_status_and_their_message() {
+    let address = serve_grpc(|metadata| match metadata.get("authorization") {
+        Some(key) if key == "Bearer k" => "0",
+        _ => "16",
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("answer");
+    std::fs::write(&file, "ok").unwrap();
+    let calls = |more: &[&str]| {
+        let answer = [
+            "--grpc",
+            "--requests",
+            "20",
+            "--connections",
+            "3",
+            "--answer",
+        ];
+        let mut arguments = answer.to_vec();
+        arguments.push(file.to_str().unwrap());
+        arguments.extend_from_slice(more);
+        printed(&load(address, &arguments))
+    };
+    let found = calls(&["--header", "Authorization: Bearer k"]);
+    assert_eq!(
+        (&found["requests"], &found["errors"], &found["answers"]),
+        (&20.into(), &0.into(), &serde_json::json!([20])),
+        "{found}"
+    );
+    let found = calls(&[]);
+    assert_eq!(
+        (&found["requests"], &found["errors"]),
+        (&0.into(), &20.into())
+    );
+    assert_eq!(found["error_sample"], "grpc-status 16: who");
+}

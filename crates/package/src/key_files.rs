@@ -62,14 +62,10 @@ pub(crate) fn refuse_if_others_may_write(
 /// Asks the open file, not its path, so that the file that is checked is the one that is read.
 #[cfg(unix)]
 pub(crate) fn refuse_if_open_to_others(file: &File, path: &Path) -> Result<(), PackageError> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = file
-        .metadata()
-        .map_err(io_error("read", path))?
-        .permissions()
-        .mode()
-        & 0o7777;
-    if mode & 0o077 != 0 {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = file.metadata().map_err(io_error("read", path))?;
+    let mode = metadata.mode() & 0o7777;
+    if !is_closed_to_others(mode, metadata.uid()) {
         return Err(PackageError::KeyPermissions {
             path: path.to_owned(),
             mode,
@@ -77,6 +73,13 @@ pub(crate) fn refuse_if_open_to_others(file: &File, path: &Path) -> Result<(), P
         });
     }
     Ok(())
+}
+
+/// Whether only its owner may use a file, or only its group may read what root handed out and nobody may write: as
+/// Kubernetes mounts a secret for a process that is not root's.
+#[cfg(unix)]
+fn is_closed_to_others(mode: u32, owner: u32) -> bool {
+    mode & 0o077 == 0 || (mode == 0o440 && owner == 0)
 }
 
 #[cfg(not(unix))]
@@ -109,4 +112,23 @@ pub(crate) fn write_key(
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(io_error("write", path))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_may_read_only_what_root_handed_out() {
+        for (mode, owner, closed) in [
+            (0o600, 1000, true),
+            (0o400, 0, true),
+            (0o440, 0, true),
+            (0o440, 1000, false),
+            (0o640, 0, false),
+            (0o444, 0, false),
+        ] {
+            assert_eq!(is_closed_to_others(mode, owner), closed, "{mode:o} {owner}");
+        }
+    }
 }
