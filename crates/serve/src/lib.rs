@@ -3,8 +3,8 @@
 //! [`Server::bind`] opens packages (verified, unsealed in memory), compiles their plans and listens;
 //! [`Server::run`] answers until it is told to stop, then lets requests in flight finish. The protocol is
 //! the [Open Inference Protocol](https://github.com/kserve/open-inference-protocol) version 2 over
-//! HTTP/1.1 with its binary tensor extension, and over gRPC where [`ServeOptions::grpc`] says so, and one route of Strata's
-//! own for explanations.
+//! HTTP/1.1 with its binary tensor extension, and over gRPC where [`ServeOptions::grpc`] says so; besides, TensorFlow
+//! Serving's REST interface, KServe's V1, and one route of Strata's own for explanations. `/openapi.json` describes them.
 //!
 //! What holds:
 //!
@@ -18,9 +18,8 @@
 //! - No answer without its origin: version, digest of the manifest, and the levels that gave it.
 //!
 //! The folders: `access` (keys and the guard), `runtime` (models in memory and their batches), `http`
-//! (connections, routes, refusals), `infer` (one request for an answer, whatever protocol it came by), `oip`, `grpc` and
-//! `explain` (the protocols). Whatever is logged goes through
-//! `log`.
+//! (connections, routes, refusals), `infer` (one request for an answer, whatever protocol it came by), `oip`, `grpc`, `tfserving`,
+//! `kserve` and `explain` (the protocols), `openapi`. Whatever is logged goes through `log`.
 //!
 //! ```no_run
 //! use strata_package::Access;
@@ -41,14 +40,17 @@ mod explain;
 mod grpc;
 mod http;
 mod infer;
+mod kserve;
 mod log;
 mod metrics;
 mod oip;
+mod openapi;
 mod options;
 mod runtime;
 mod server;
 #[cfg(test)]
 mod testing;
+mod tfserving;
 
 pub use access::{Action, ActionError, CreatedKey, Key, KeyModels, KeyStore, KeysError, NewKey};
 pub use error::ServeError;

@@ -19,29 +19,47 @@ mod request;
 
 use std::{fmt::Write, sync::Arc};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use strata_explain::Attribution;
 use tokio::time::timeout_at;
 
 use self::request::{Settings, baseline_word, settings};
 use crate::{
     http::{Asked, Refusal, Response, State, json as response},
-    infer::{Read, RowLimits, read},
+    infer::{Question, Read, RowLimits, read},
     oip::{self, push_json},
     runtime::Version,
 };
 
+/// An attribution, and the question that it answers.
+pub(crate) struct Explained {
+    id: Option<String>,
+    settings: Settings,
+    /// Of finite numbers.
+    pub(crate) attribution: Attribution,
+}
+
 /// Answers the route.
 pub(crate) async fn explain(state: &State, asked: Asked) -> Result<Response, Refusal> {
+    let (bytes, json_bytes) = (asked.body.bytes.clone(), asked.json_bytes);
+    let parse = move |version: &Version, limits: RowLimits| {
+        oip::question(&bytes, json_bytes, version, limits)
+    };
+    let explained = compute(state, &asked, parse).await?;
+    Ok(response(answer(&asked.version, &explained)))
+}
+
+/// Explains the one row of a request that `parse` reads.
+pub(crate) async fn compute(
+    state: &State,
+    asked: &Asked,
+    parse: impl FnOnce(&Version, RowLimits) -> Result<Question, Refusal> + Send + 'static,
+) -> Result<Explained, Refusal> {
     // Taken before the work of reading, and refused rather than queued: explanations are long.
     let slot = Arc::clone(&state.explanations).try_acquire_owned();
     let slot =
         slot.map_err(|_| Refusal::Busy("as many explanations as are allowed are being computed"))?;
-    let (bytes, json_bytes) = (asked.body.bytes.clone(), asked.json_bytes);
-    let length = bytes.len();
-    let parse = move |version: &Version, limits: RowLimits| {
-        oip::question(&bytes, json_bytes, version, limits)
-    };
+    let length = asked.body.bytes.len();
     let Read {
         question,
         rows,
@@ -67,46 +85,58 @@ pub(crate) async fn explain(state: &State, asked: Asked) -> Result<Response, Ref
         .map_err(|_| Refusal::Overdue)?;
     let explained = explained.map_err(|_| Refusal::Internal("the explanation failed"))?;
     let attribution = explained.map_err(|error| Refusal::Malformed(error.to_string()))?;
-    answer(
-        &asked.version,
-        question.id.as_deref(),
-        &settings,
-        &attribution,
-    )
-    .map(response)
-}
-
-fn answer(
-    version: &Version,
-    id: Option<&str>,
-    settings: &Settings,
-    attribution: &Attribution,
-) -> Result<String, Refusal> {
     let Attribution {
         values,
-        target,
         prediction,
         baseline_prediction,
         completeness_error,
-    } = attribution;
-    let sums = [*prediction, *baseline_prediction, *completeness_error];
+        ..
+    } = &attribution;
+    let sums = [prediction, baseline_prediction, completeness_error];
     if !values.iter().all(|value| value.is_finite()) || !sums.iter().all(|sum| sum.is_finite()) {
         return Err(Refusal::Malformed(
             "input: numbers too large to compute with".to_owned(),
         ));
     }
-    let parameters = [
-        ("method", json!(request::METHOD)),
-        ("steps", json!(settings.steps)),
-        ("baseline", json!(baseline_word(settings.baseline))),
-        ("target", json!(target)),
-        ("label", json!(version.labels.get(*target))),
-        ("prediction", json!(prediction)),
-        ("baseline_prediction", json!(baseline_prediction)),
-        ("completeness_error", json!(completeness_error)),
-    ];
+    Ok(Explained {
+        id: question.id,
+        settings,
+        attribution,
+    })
+}
+
+impl Explained {
+    /// All but the attribution itself.
+    pub(crate) fn parameters(&self, version: &Version) -> [(&'static str, Value); 8] {
+        let Self {
+            settings,
+            attribution,
+            ..
+        } = self;
+        let target = attribution.target;
+        [
+            ("method", json!(request::METHOD)),
+            ("steps", json!(settings.steps)),
+            ("baseline", json!(baseline_word(settings.baseline))),
+            ("target", json!(target)),
+            ("label", json!(version.labels.get(target))),
+            ("prediction", json!(attribution.prediction)),
+            (
+                "baseline_prediction",
+                json!(attribution.baseline_prediction),
+            ),
+            ("completeness_error", json!(attribution.completeness_error)),
+        ]
+    }
+}
+
+fn answer(version: &Version, explained: &Explained) -> String {
+    let values = &explained.attribution.values;
     let mut body = String::with_capacity(1024 + values.len() * 14);
-    version.origin.write(&mut body, id, &parameters);
+    let parameters = explained.parameters(version);
+    version
+        .origin
+        .write(&mut body, explained.id.as_deref(), &parameters);
     let shape = version
         .shape
         .iter()
@@ -120,5 +150,5 @@ fn answer(
     );
     push_json(&mut body, values);
     body.push_str("}]}");
-    Ok(body)
+    body
 }

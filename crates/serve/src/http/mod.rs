@@ -2,6 +2,7 @@
 
 mod body;
 mod connection;
+mod find;
 mod refusal;
 mod routes;
 mod service;
@@ -11,8 +12,8 @@ mod stream;
 pub(crate) use body::{Body, Share};
 pub(crate) use connection::{Listening, serve};
 pub(crate) use refusal::Refusal;
-pub(crate) use routes::ROUTES;
 pub use routes::routes;
+pub(crate) use routes::{Endpoint, Needs, ROUTES, Route};
 pub(crate) use service::{covered, find_version};
 pub(crate) use state::State;
 

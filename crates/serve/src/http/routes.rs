@@ -9,7 +9,7 @@ pub(crate) struct Route {
     pub(crate) name: &'static str,
     /// `GET` also stands for `HEAD`.
     pub(crate) method: Method,
-    /// `{model}` and `{version}` stand for one segment each.
+    /// `{model}`, `{version}` and `{label}` stand for one segment each without what follows them there.
     pub(crate) path: &'static str,
     pub(crate) needs: Needs,
     pub(crate) endpoint: Endpoint,
@@ -39,10 +39,19 @@ pub(crate) enum Endpoint {
     Index,
     Load,
     Unload,
+    Status,
+    SignatureMetadata,
+    Predict,
+    Classify,
+    Regress,
+    Models,
+    ExplainInstances,
+    Alive,
+    OpenApi,
 }
 
 /// All routes. The most frequent ones come first, since they are compared in this order.
-pub(crate) static ROUTES: [Route; 21] = [
+pub(crate) static ROUTES: [Route; 40] = [
     post(
         "infer",
         "/v2/models/{model}/infer",
@@ -54,6 +63,60 @@ pub(crate) static ROUTES: [Route; 21] = [
         "/v2/models/{model}/versions/{version}/infer",
         Action::Infer,
         Endpoint::Infer,
+    ),
+    post(
+        "predict",
+        "/v1/models/{model}:predict",
+        Action::Infer,
+        Endpoint::Predict,
+    ),
+    post(
+        "predict",
+        "/v1/models/{model}/versions/{version}:predict",
+        Action::Infer,
+        Endpoint::Predict,
+    ),
+    post(
+        "predict",
+        "/v1/models/{model}/labels/{label}:predict",
+        Action::Infer,
+        Endpoint::Predict,
+    ),
+    post(
+        "classify",
+        "/v1/models/{model}:classify",
+        Action::Infer,
+        Endpoint::Classify,
+    ),
+    post(
+        "classify",
+        "/v1/models/{model}/versions/{version}:classify",
+        Action::Infer,
+        Endpoint::Classify,
+    ),
+    post(
+        "classify",
+        "/v1/models/{model}/labels/{label}:classify",
+        Action::Infer,
+        Endpoint::Classify,
+    ),
+    post(
+        "regress",
+        "/v1/models/{model}:regress",
+        Action::Infer,
+        Endpoint::Regress,
+    ),
+    post(
+        "regress",
+        "/v1/models/{model}/versions/{version}:regress",
+        Action::Infer,
+        Endpoint::Regress,
+    ),
+    post(
+        "regress",
+        "/v1/models/{model}/labels/{label}:regress",
+        Action::Infer,
+        Endpoint::Regress,
     ),
     open("live", "/v2/health/live", Endpoint::Live),
     open("ready", "/v2/health/ready", Endpoint::Ready),
@@ -133,6 +196,56 @@ pub(crate) static ROUTES: [Route; 21] = [
         Action::Metadata,
         Endpoint::Index,
     ),
+    get(
+        "model-status",
+        "/v1/models/{model}",
+        Action::Metadata,
+        Endpoint::Status,
+    ),
+    get(
+        "model-status",
+        "/v1/models/{model}/versions/{version}",
+        Action::Metadata,
+        Endpoint::Status,
+    ),
+    get(
+        "model-status",
+        "/v1/models/{model}/labels/{label}",
+        Action::Metadata,
+        Endpoint::Status,
+    ),
+    get(
+        "signature-metadata",
+        "/v1/models/{model}/metadata",
+        Action::Metadata,
+        Endpoint::SignatureMetadata,
+    ),
+    get(
+        "signature-metadata",
+        "/v1/models/{model}/versions/{version}/metadata",
+        Action::Metadata,
+        Endpoint::SignatureMetadata,
+    ),
+    get(
+        "signature-metadata",
+        "/v1/models/{model}/labels/{label}/metadata",
+        Action::Metadata,
+        Endpoint::SignatureMetadata,
+    ),
+    get("models", "/v1/models", Action::Metadata, Endpoint::Models),
+    post(
+        "explain",
+        "/v1/models/{model}:explain",
+        Action::Explain,
+        Endpoint::ExplainInstances,
+    ),
+    open("live", "/", Endpoint::Alive),
+    get(
+        "openapi",
+        "/openapi.json",
+        Action::Metadata,
+        Endpoint::OpenApi,
+    ),
     post(
         "load",
         "/v2/repository/models/{model}/load",
@@ -152,67 +265,6 @@ pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
     ROUTES
         .iter()
         .map(|route| (route.method.as_str(), route.path))
-}
-
-/// What a path leads to.
-#[derive(Debug)]
-pub(crate) enum Found<'a> {
-    Route {
-        route: &'static Route,
-        model: Option<&'a str>,
-        version: Option<&'a str>,
-    },
-    /// The path exists for another method.
-    OtherMethod {
-        allowed: &'static str,
-    },
-    Nothing,
-}
-
-/// Looks a request up in the table. Names have no characters that addresses escape, so nothing is unescaped.
-pub(crate) fn find<'a>(method: &Method, path: &'a str) -> Found<'a> {
-    let method = if *method == Method::HEAD {
-        &Method::GET
-    } else {
-        method
-    };
-    let mut other = None;
-    for route in &ROUTES {
-        let Some((model, version)) = route.matches(path) else {
-            continue;
-        };
-        if route.method == *method {
-            return Found::Route {
-                route,
-                model,
-                version,
-            };
-        }
-        other = Some(if route.method == Method::GET {
-            "GET, HEAD"
-        } else {
-            "POST"
-        });
-    }
-    other.map_or(Found::Nothing, |allowed| Found::OtherMethod { allowed })
-}
-
-impl Route {
-    /// The model and the version that a path names, if it is one of this route's.
-    fn matches<'a>(&self, path: &'a str) -> Option<(Option<&'a str>, Option<&'a str>)> {
-        let (mut model, mut version) = (None, None);
-        let mut found = path.split('/');
-        for expected in self.path.split('/') {
-            let segment = found.next()?;
-            match expected {
-                "{model}" if !segment.is_empty() => model = Some(segment),
-                "{version}" if !segment.is_empty() => version = Some(segment),
-                _ if expected == segment => {}
-                _ => return None,
-            }
-        }
-        found.next().is_none().then_some((model, version))
-    }
 }
 
 const fn open(name: &'static str, path: &'static str, endpoint: Endpoint) -> Route {
@@ -242,72 +294,5 @@ const fn post(name: &'static str, path: &'static str, action: Action, endpoint: 
         path,
         needs: Needs::KeyFor(action),
         endpoint,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(method: Method, path: &str, expected: &str) {
-        let found = match find(&method, path) {
-            Found::Route {
-                route,
-                model,
-                version,
-            } => {
-                format!(
-                    "{} {} {}",
-                    route.name,
-                    model.unwrap_or("-"),
-                    version.unwrap_or("-")
-                )
-            }
-            Found::OtherMethod { allowed } => allowed.to_owned(),
-            Found::Nothing => "nothing".to_owned(),
-        };
-        assert_eq!(found, expected, "{method} {path}");
-    }
-
-    #[test]
-    fn a_path_leads_to_its_route() {
-        check(Method::POST, "/v2/models/mnist/infer", "infer mnist -");
-        check(
-            Method::POST,
-            "/v2/models/mnist/versions/3/infer",
-            "infer mnist 3",
-        );
-        check(Method::GET, "/v2/models/mnist", "model mnist -");
-        check(
-            Method::HEAD,
-            "/v2/models/versions/versions/stable",
-            "model versions stable",
-        );
-        check(Method::GET, "/v2/models/mnist/infer", "POST");
-        check(Method::DELETE, "/v2", "GET, HEAD");
-        for path in [
-            "",
-            "/",
-            "/v2/models",
-            "/v2/models//infer",
-            "/v2/models/m/infer/",
-            "//v2",
-            "/V2",
-            "/v2/models/a/b",
-        ] {
-            check(Method::GET, path, "nothing");
-        }
-    }
-
-    #[test]
-    fn only_health_is_open() {
-        let open = ROUTES
-            .iter()
-            .filter(|route| route.needs == Needs::Nothing)
-            .map(|route| route.path);
-        assert_eq!(
-            open.collect::<Vec<_>>(),
-            ["/v2/health/live", "/v2/health/ready"]
-        );
     }
 }

@@ -13,15 +13,18 @@ use hyper::{
 use tokio::time::timeout_at;
 
 use super::{
-    Asked, Body, Refusal, Response, body, json,
-    routes::{Endpoint, Found, Needs, Route, find},
+    Asked, Body, Refusal, Response, body,
+    find::{Found, Named, find},
+    json,
+    routes::{Endpoint, Needs, Route},
     state::State,
     stream::Linger,
 };
 use crate::{
     access::Caller,
-    explain, metrics, oip,
+    explain, kserve, metrics, oip, openapi,
     runtime::{Registry, Version},
+    tfserving,
 };
 
 /// Milliseconds that a caller is ready to wait.
@@ -107,12 +110,12 @@ async fn guarded(
     let caller = trail
         .caller
         .insert(state.guard.authenticate(&head.headers)?);
-    let (route, model, version) = match found {
+    let (route, model, named) = match found {
         Found::Route {
             route,
             model,
-            version,
-        } => (route, model, version),
+            named,
+        } => (route, model, named),
         Found::OtherMethod { allowed } => return Err(Refusal::Method { allowed }),
         Found::Nothing => return Err(Refusal::NotFound("no such path".to_owned())),
     };
@@ -123,6 +126,8 @@ async fn guarded(
     let Some(name) = model else {
         return match route.endpoint {
             Endpoint::Server => Ok(oip::server()),
+            Endpoint::Models => Ok(kserve::models(state, caller)),
+            Endpoint::OpenApi => Ok(openapi::document()),
             Endpoint::Metrics => Ok(metrics_text(state)),
             Endpoint::Statistics => {
                 let registry = state.registry.current();
@@ -151,17 +156,21 @@ async fn guarded(
     let found = {
         // Not kept while the request is answered: it holds every version of its time, the request only its own.
         let registry = state.registry.current();
-        let found = find_version(&registry, name, version)?;
+        let found = match named {
+            Some(Named::Label(label)) => find_label(&registry, name, label)?,
+            Some(Named::Version(version)) => find_version(&registry, name, Some(version))?,
+            None => find_version(&registry, name, None)?,
+        };
         trail.version = Some(found.clone());
         match (route.endpoint, registry.model(name)) {
             (Endpoint::Model, Some(model)) => {
-                let failed = registry
-                    .failed()
-                    .filter(|(failed, _)| failed.as_str() == name);
-                let failed: Vec<u64> = failed.map(|(_, version)| version).collect();
-                return Ok(oip::model(model, &found, &failed));
+                return Ok(oip::model(model, &found, &failed(&registry, name)));
             }
-            (Endpoint::Statistics, Some(model)) if version.is_none() => {
+            (Endpoint::Status, Some(model)) if named.is_none() => {
+                let failed = failed(&registry, name);
+                return Ok(tfserving::status(name, model.versions(), &failed));
+            }
+            (Endpoint::Statistics, Some(model)) if named.is_none() => {
                 let all: Vec<_> = model.versions().cloned().collect();
                 return Ok(oip::statistics(&all));
             }
@@ -170,6 +179,18 @@ async fn guarded(
     };
     match route.endpoint {
         Endpoint::ModelReady => Ok(oip::model_ready(&found)),
+        Endpoint::Status => Ok(tfserving::status(name, [found].iter(), &[])),
+        Endpoint::SignatureMetadata => Ok(tfserving::metadata(&found)),
+        Endpoint::Regress => Err(tfserving::regress()),
+        Endpoint::Predict => {
+            tfserving::predict(state, asked(state, head, trail, found, start).await?).await
+        }
+        Endpoint::Classify => {
+            tfserving::classify(state, asked(state, head, trail, found, start).await?).await
+        }
+        Endpoint::ExplainInstances => {
+            kserve::explain(state, asked(state, head, trail, found, start).await?).await
+        }
         Endpoint::Statistics => Ok(oip::statistics(&[found])),
         Endpoint::Infer => oip::infer(state, asked(state, head, trail, found, start).await?).await,
         Endpoint::Explain => {
@@ -192,6 +213,7 @@ pub(crate) fn covered(registry: &Registry, caller: &Caller) -> Vec<Arc<Version>>
 /// What needs no key. Anything else that the table says so of by mistake stays closed.
 fn without_key(state: &State, endpoint: Endpoint) -> Result<Response, Refusal> {
     match endpoint {
+        Endpoint::Alive => Ok(kserve::alive()),
         Endpoint::Live => Ok(json(r#"{"live":true}"#)),
         Endpoint::Ready if state.is_ready() => Ok(json(r#"{"ready":true}"#)),
         Endpoint::Ready => Err(Refusal::Busy("the server is stopping")),
@@ -214,6 +236,29 @@ pub(crate) fn find_version(
         ))
     };
     model.version(named).cloned().ok_or_else(missing)
+}
+
+/// The version that an alias names.
+fn find_label(registry: &Registry, name: &str, label: &str) -> Result<Arc<Version>, Refusal> {
+    find_version(registry, name, None)?;
+    let model = registry.model(name);
+    let found = model.and_then(|model| {
+        let (_, number) = model.aliases().find(|(alias, _)| *alias == label)?;
+        model.numbered(number).cloned()
+    });
+    found.ok_or_else(|| {
+        Refusal::NotFound(format!(
+            "no label `{}` of model `{name}`",
+            label.escape_debug()
+        ))
+    })
+}
+
+/// The versions of a model that should be served and cannot be.
+fn failed(registry: &Registry, name: &str) -> Vec<u64> {
+    let failed = registry.failed();
+    let own = failed.filter(|(failed, _)| failed.as_str() == name);
+    own.map(|(_, version)| version).collect()
 }
 
 async fn asked(

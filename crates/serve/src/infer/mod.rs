@@ -29,6 +29,7 @@
 //! | `budget_ms` | more than 0 | at the deepest exit that computing the request's rows reaches in so many milliseconds, as measured on this machine at load without what they wait; at the lowest if none is reached |
 
 mod leave;
+mod nested;
 mod output;
 mod question;
 mod request;
@@ -36,6 +37,9 @@ mod run;
 mod source;
 
 pub(crate) use leave::Scalar;
+#[cfg(test)]
+pub(crate) use nested::MOST_TEXTS;
+pub(crate) use nested::{Data, Elements, NestedReader};
 pub(crate) use output::{Output, Task, Values, exits_taken};
 pub(crate) use question::{Question, RowLimits, WantedOutput};
 pub(crate) use request::{Content, Parameters, Request, RequestedOutput, Tensor};

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::leave::Scalar;
@@ -14,15 +15,18 @@ pub(crate) struct Request {
 }
 
 /// Parameters of a whole request. Others are ignored, as the protocols ask.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct Parameters {
     /// Microseconds that the caller is ready to wait; 0 for as long as the server allows.
     pub(crate) timeout: Option<u64>,
     /// Whether outputs that are asked for without a form are binary.
     pub(crate) binary_data_output: Option<bool>,
     /// Where the rows leave; see `leave`.
+    #[schemars(with = "Option<String>")]
     pub(crate) exit: Option<Scalar>,
+    #[schemars(with = "Option<f64>")]
     pub(crate) confidence: Option<Scalar>,
+    #[schemars(with = "Option<f64>")]
     pub(crate) budget_ms: Option<Scalar>,
     /// Of an explanation; see `explain`.
     pub(crate) method: Option<String>,

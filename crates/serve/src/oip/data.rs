@@ -2,38 +2,11 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
-/// The elements of a tensor in JSON, flat or nested, read straight into a vector.
-///
-/// Which type they should have is checked later: in JSON, `datatype` may come after `data`.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Data {
-    pub(crate) elements: Elements,
-    /// How many elements or lists there are at each depth; one number if `data` is flat.
-    pub(crate) shape: Vec<usize>,
-}
-
-#[derive(Debug, PartialEq)]
-pub(crate) enum Elements {
-    /// Finite. Integers up to 2^24 are exact.
-    Numbers(Vec<f32>),
-    Texts(Vec<String>),
-}
-
-/// Batch, channels, height, width, and as many more.
-const DEEPEST: usize = 8;
-
-/// A text takes 3 bytes in JSON and many times that in memory.
-const MOST_TEXTS: usize = 1 << 16;
-
-impl Default for Elements {
-    fn default() -> Self {
-        Self::Numbers(Vec::new())
-    }
-}
+use crate::infer::{Data, NestedReader};
 
 impl<'de> Deserialize<'de> for Data {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut reader = Reader::default();
+        let mut reader = NestedReader::default();
         deserializer.deserialize_seq(List {
             reader: &mut reader,
             depth: 0,
@@ -42,70 +15,8 @@ impl<'de> Deserialize<'de> for Data {
     }
 }
 
-#[derive(Default)]
-struct Reader {
-    numbers: Vec<f32>,
-    texts: Vec<String>,
-    shape: Vec<usize>,
-    /// Depth of the elements, once there is one: they are all at the same.
-    depth: Option<usize>,
-}
-
-impl Reader {
-    fn push<E: Error>(&mut self, depth: usize, value: f64) -> Result<(), E> {
-        self.expect_depth(depth)?;
-        self.numbers.push(value as f32);
-        Ok(())
-    }
-
-    fn expect_depth<E: Error>(&mut self, depth: usize) -> Result<(), E> {
-        match self.depth {
-            Some(known) if known == depth => Ok(()),
-            Some(_) => Err(E::custom("data: lists and elements are mixed")),
-            None => {
-                self.depth = Some(depth);
-                Ok(())
-            }
-        }
-    }
-
-    /// A list at `depth` has ended.
-    fn end<E: Error>(&mut self, depth: usize, count: usize) -> Result<(), E> {
-        if self.shape.len() <= depth {
-            // An inner list ends before the outer one, so deeper places are set already, or there are none.
-            self.shape.resize(depth + 1, usize::MAX);
-        }
-        match self.shape[depth] {
-            known if known == count => Ok(()),
-            usize::MAX => {
-                self.shape[depth] = count;
-                Ok(())
-            }
-            known => Err(E::custom(format_args!(
-                "data: lists of {known} and of {count} elements at the same depth"
-            ))),
-        }
-    }
-
-    fn finish<E: Error>(self) -> Result<Data, E> {
-        let Self {
-            numbers,
-            texts,
-            shape,
-            ..
-        } = self;
-        let elements = match (numbers.is_empty(), texts.is_empty()) {
-            (false, false) => return Err(E::custom("data: numbers and texts are mixed")),
-            (true, false) => Elements::Texts(texts),
-            _ if numbers.iter().all(|number| number.is_finite()) => Elements::Numbers(numbers),
-            _ => return Err(E::custom("data: a number is out of the range of FP32")),
-        };
-        Ok(Data { elements, shape })
-    }
-}
-
 struct List<'a> {
-    reader: &'a mut Reader,
+    reader: &'a mut NestedReader,
     depth: usize,
 }
 
@@ -118,11 +29,7 @@ impl<'de> Visitor<'de> for List<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let Self { reader, depth } = self;
-        if depth == DEEPEST {
-            return Err(A::Error::custom(format_args!(
-                "data: lists nested deeper than {DEEPEST}"
-            )));
-        }
+        reader.begin(depth)?;
         let mut count = 0;
         while list.next_element_seed(Element { reader, depth })?.is_some() {
             count += 1;
@@ -133,7 +40,7 @@ impl<'de> Visitor<'de> for List<'_> {
 
 /// A number, a text or a list in a list at `depth`.
 struct Element<'a> {
-    reader: &'a mut Reader,
+    reader: &'a mut NestedReader,
     depth: usize,
 }
 
@@ -169,14 +76,7 @@ impl<'de> Visitor<'de> for Element<'_> {
     }
 
     fn visit_string<E: Error>(self, value: String) -> Result<(), E> {
-        self.reader.expect_depth(self.depth)?;
-        if self.reader.texts.len() == MOST_TEXTS {
-            return Err(E::custom(format_args!(
-                "data: more than {MOST_TEXTS} texts"
-            )));
-        }
-        self.reader.texts.push(value);
-        Ok(())
+        self.reader.push_text(self.depth, value)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
@@ -191,6 +91,7 @@ impl<'de> Visitor<'de> for Element<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::infer::{Elements, MOST_TEXTS};
 
     fn check(json: &str, elements: Elements, shape: &[usize]) {
         let expected = Data {

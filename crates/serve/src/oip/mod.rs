@@ -21,7 +21,8 @@ mod statistics;
 pub(crate) use answer::push_json;
 pub(crate) use infer::{infer, question};
 pub(crate) use metadata::{EXTENSIONS, NAME, PLATFORM, model, model_ready, server};
-pub(crate) use repository::{index, load, load_parameter, unload};
+pub(crate) use repository::{ChangeRequest, IndexRequest, index, load, load_parameter, unload};
+pub(crate) use request::InferRequest;
 pub(crate) use statistics::statistics;
 
 /// In requests and answers with binary tensors: the number of bytes before them.

@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -8,15 +9,15 @@ use crate::{
 };
 
 /// The body of `index`; it may be empty.
-#[derive(Debug, Default, Deserialize)]
-struct IndexRequest {
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct IndexRequest {
     #[serde(default)]
     ready: bool,
 }
 
 /// The body of `load` and `unload`; it may be empty.
-#[derive(Debug, Default, Deserialize)]
-struct ChangeRequest {
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct ChangeRequest {
     #[serde(default)]
     parameters: Map<String, Value>,
 }

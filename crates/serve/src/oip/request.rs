@@ -6,49 +6,54 @@ use serde::{
 };
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 
-use super::data::{Data, Elements};
 use crate::{
     http::Refusal,
-    infer::{self, Content, INPUT, Parameters, Request, Tensor},
+    infer::{self, Content, Data, Elements, INPUT, Parameters, Request, Tensor},
     runtime::Version,
 };
 
 /// The JSON of a request. Fields and parameters that are not known are ignored, as the protocol asks.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct InferRequest {
     pub(crate) id: Option<String>,
     pub(crate) parameters: Option<Parameters>,
     #[serde(deserialize_with = "few")]
+    #[schemars(length(max = 16))]
     pub(crate) inputs: Vec<InputTensor>,
     #[serde(default, deserialize_with = "few_or_none")]
+    #[schemars(length(max = 16))]
     pub(crate) outputs: Option<Vec<RequestedOutput>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct InputTensor {
     pub(crate) name: String,
     #[serde(deserialize_with = "few")]
+    #[schemars(length(max = 16))]
     pub(crate) shape: Vec<usize>,
     pub(crate) datatype: String,
     pub(crate) parameters: Option<InputParameters>,
+    /// Numbers or base64 texts, flat or nested.
+    #[schemars(with = "Option<Vec<serde_json::Value>>")]
     pub(crate) data: Option<Data>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct InputParameters {
     /// Bytes of the tensor after the JSON, if it is binary.
     pub(crate) binary_data_size: Option<usize>,
     pub(crate) shared_memory_region: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct RequestedOutput {
     pub(crate) name: String,
     pub(crate) parameters: Option<OutputParameters>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct OutputParameters {
     pub(crate) binary_data: Option<bool>,
     pub(crate) classification: Option<u64>,

@@ -4,12 +4,15 @@
 
 mod access;
 mod client;
+mod clients;
 mod exits;
 mod explain;
 mod inference;
 mod limits;
 mod model;
+mod mutations;
 mod refusals;
 mod running;
 mod swap;
-mod triton;
+mod tfserving;
+mod wire;

@@ -1,13 +1,15 @@
-"""Asks a running server as the Triton client does: ADDRESS KEY IMAGE (a grey PNG of 4 x 4 pixels)."""
+"""Asks a running server as the Triton client does: HTTP GRPC KEY IMAGE (a grey PNG of 4 x 4 pixels)."""
 
+import asyncio
 import sys
 
 import numpy as np
 import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
 from ml_dtypes import bfloat16
 from tritonclient.utils import InferenceServerException
 
-address, key, path = sys.argv[1:]
+address, _, key, path = sys.argv[1:]
 client = triton.InferenceServerClient(address)
 
 
@@ -130,4 +132,29 @@ refused("404", lambda: client.infer("none", [tensor], headers=headers()))
 refused("404", lambda: client.infer("tiny", [tensor], headers=headers(), model_version="9"))
 refused("400", lambda: ask(rows[:, :15].copy(), "FP32"))
 refused("415", lambda: ask(rows, "FP32", request_compression_algorithm="gzip"))
+
+# Beside each other: by the greenlets of the client, and by its other form.
+several = triton.InferenceServerClient(address, concurrency=8)
+asked = [several.async_infer("tiny", [tensor], headers=headers(), request_id=str(number)) for number in range(30)]
+for number, result in enumerate(asked):
+    result = result.get_result()
+    assert result.get_response()["id"] == str(number) and (result.as_numpy("probabilities") == probabilities).all()
+refused("404", lambda: several.async_infer("none", [tensor], headers=headers()).get_result())
+several.close()
+
+
+async def beside_each_other():
+    async with triton_aio.InferenceServerClient(address) as client:
+        assert await client.is_server_ready() and await client.is_model_ready("tiny", headers=headers())
+        results = await asyncio.gather(*(client.infer("tiny", [tensor], headers=headers()) for _ in range(30)))
+        assert all((result.as_numpy("probabilities") == probabilities).all() for result in results)
+        # One who leaves harms nobody.
+        given_up = asyncio.ensure_future(client.infer("wide", [tensor], headers=headers()))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        result = await client.infer("tiny", [tensor], headers=headers())
+        assert (result.as_numpy("probabilities") == probabilities).all()
+
+
+asyncio.run(beside_each_other())
 print("all checks passed")

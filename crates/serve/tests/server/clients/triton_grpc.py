@@ -1,5 +1,6 @@
-"""Asks a running server over gRPC as the Triton client does: ADDRESS KEY IMAGE (a grey PNG of 4 x 4 pixels)."""
+"""Asks a running server over gRPC as the Triton client does: HTTP GRPC KEY IMAGE (a grey PNG of 4 x 4 pixels)."""
 
+import asyncio
 import queue
 import sys
 import threading
@@ -7,11 +8,12 @@ import threading
 import grpc
 import numpy as np
 import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
 from ml_dtypes import bfloat16
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-address, key, path = sys.argv[1:]
+_, address, key, path = sys.argv[1:]
 client = triton.InferenceServerClient(address)
 bearer = {"authorization": f"Bearer {key}"}
 
@@ -168,6 +170,18 @@ given_up.cancel()
 result, error = done.get(timeout=60)
 assert result is None and error.status() == "StatusCode.CANCELLED", error
 assert (ask(rows, "FP32").as_numpy("probabilities") == probabilities).all()
+
+
+
+async def beside_each_other():
+    async with triton_aio.InferenceServerClient(address) as client:
+        assert await client.is_model_ready("tiny", headers=bearer)
+        asked = (client.infer("tiny", [tensor(rows, "FP32")], headers=bearer) for _ in range(30))
+        for result in await asyncio.gather(*asked):
+            assert (result.as_numpy("probabilities") == probabilities).all()
+
+
+asyncio.run(beside_each_other())
 
 # A stream: answers in the order of the requests, and an error that ends nothing.
 client.start_stream(lambda result, error: done.put((result, error)), headers=bearer)
