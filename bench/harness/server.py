@@ -58,6 +58,15 @@ def request(port, method, path, body=None, headers=None, timeout=10):
         connection.close()
 
 
+def listens(port):
+    """Whether a server takes connections there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def _wait(child, port, ready, command, log):
     deadline = time.monotonic() + START_SECONDS
     while not ready(port):

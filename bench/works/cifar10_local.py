@@ -8,7 +8,7 @@ from harness.work import Work
 from works import cifar10, recipes
 
 # The recipe's levels that make one, by the number of levels.
-TOGETHER = {2: [["edges", "shapes"], ["parts", "objects"]], 4: [["edges"], ["shapes"], ["parts"], ["objects"]]}
+TOGETHER = {2: [["shapes", "parts"], ["wholes", "objects"]], 4: [["shapes"], ["parts"], ["wholes"], ["objects"]]}
 
 
 def measure(bench):

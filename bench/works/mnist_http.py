@@ -103,6 +103,17 @@ class Service:
             check_answer(server.request(port, "POST", INFER, request_body(), headers), "strata")
             yield f"http://127.0.0.1:{port}{INFER}", headers
 
+    @contextmanager
+    def serving_grpc(self):
+        """The port for gRPC, and the headers that calls need."""
+
+        def command(port):
+            address = ["--address", "127.0.0.1:0", "--grpc", f"127.0.0.1:{port}"]
+            return [self.bench.strata, "serve", "--store", self.store, *address]
+
+        with server.serving(command, server.listens, env=self.env, cwd=self.folder) as port:
+            yield port, {"Authorization": f"Bearer {self.key}"}
+
     def _strata(self, *arguments):
         return process.run([self.bench.strata, *arguments], env=self.env, cwd=self.folder)
 
