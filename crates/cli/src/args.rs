@@ -1,3 +1,4 @@
+mod bytes;
 mod level;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -9,6 +10,7 @@ use strata_serve::Action;
 use strata_spec::Name;
 
 use crate::sealing::SealingArgs;
+use bytes::bytes;
 pub(crate) use level::{Change, GateArgs, Level, LevelSelector};
 
 /// Trains networks end to end or level by level, packages them, serves them and explains their answers.
@@ -367,6 +369,22 @@ pub(crate) struct Serve {
     /// Rows that may wait for one model
     #[arg(long, value_name = "ROWS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub(crate) queue_rows: u32,
+    /// Rows that are computed together at most
+    #[arg(long, value_name = "ROWS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) batch_rows: u32,
+    /// How long a request should wait and be computed: batches get smaller until they keep it [default: as large as they may be]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=3_600_000))]
+    pub(crate) latency_target_ms: Option<u32>,
+    /// Memory for the weights of all models, such as 4GiB: those not asked for longest are put to sleep until they are asked
+    /// again [default: no bound]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) memory: Option<usize>,
+    /// Keep answers in so much memory, such as 256MiB, and give them again for the same rows [default: none]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) cache: Option<usize>,
+    /// Requests of one key that are answered at the same time; more are refused with 429
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub(crate) key_requests: u32,
     /// Longest time from a request to its answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) request_seconds: u32,

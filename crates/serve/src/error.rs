@@ -26,6 +26,9 @@ pub enum ServeError {
         /// The version.
         selector: Selector,
     },
+    /// A computation of a version that was served failed.
+    #[error("it answers no more requests until it is loaded again: this is a fault of the program")]
+    Broken,
     /// The API keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeysError),

@@ -9,8 +9,10 @@ use std::{
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
+
+use crate::runtime::Took;
 
 /// The type of the text that [`Metrics::text`] gives.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,11 +25,21 @@ pub(crate) struct Metrics {
     batch_rows: Family<VersionLabels, Histogram>,
     queue_rows: Family<VersionLabels, Gauge>,
     exits: Family<ExitLabels, Counter>,
+    stages: Family<StageLabels, Histogram>,
+    memory: Family<VersionLabels, Gauge>,
+    cache_hits: Family<VersionLabels, Counter>,
+    cache_misses: Family<VersionLabels, Counter>,
+    /// Bytes of the answers that are kept.
+    pub(crate) cache: Gauge,
+    /// Requests whose caller left before they were answered.
+    pub(crate) cancelled: Counter,
     refused: Family<RefusedLabels, Counter>,
     pub(crate) connections: Gauge,
     /// How often other versions took the place of those that were served.
     pub(crate) swaps: Counter,
     pub(crate) failed_versions: Gauge,
+    /// Models that are loaded when they are asked.
+    pub(crate) asleep_models: Gauge,
 }
 
 /// The counters of one route of one version, looked up once: a look-up costs more than counting. They are shown as long as
@@ -50,7 +62,18 @@ pub(crate) struct BatchMetrics {
     pub(crate) queue: Gauge,
     /// Rows that left at each exit; empty where the top is the only one.
     pub(crate) exits: Vec<Counter>,
+    /// What the parts of requests took.
+    stages: [Histogram; STAGES.len()],
+    /// Bytes of the version in memory.
+    pub(crate) memory: Gauge,
+    /// Requests whose answer was found among those given before, and others.
+    pub(crate) cache_hits: Counter,
+    pub(crate) cache_misses: Counter,
     labels: VersionLabels,
+    all_cache_hits: Family<VersionLabels, Counter>,
+    all_cache_misses: Family<VersionLabels, Counter>,
+    all_stages: Family<StageLabels, Histogram>,
+    all_memory: Family<VersionLabels, Gauge>,
     batch_rows: Family<VersionLabels, Histogram>,
     queue_rows: Family<VersionLabels, Gauge>,
     exit_rows: Family<ExitLabels, Counter>,
@@ -87,6 +110,13 @@ struct ExitLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    model: String,
+    version: String,
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusedLabels {
     reason: &'static str,
 }
@@ -96,6 +126,9 @@ const SECONDS: [f64; 19] = [
     50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0, 25.0, 50.0,
 ];
+/// The parts of a request's time, in their order.
+const STAGES: [&str; 4] = ["prepare", "queue", "compute", "encode"];
+
 const ROWS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 impl Metrics {
@@ -111,10 +144,46 @@ impl Metrics {
         let refused = Family::<RefusedLabels, Counter>::default();
         let connections = Gauge::default();
         registry.register("requests", "Requests answered", requests.clone());
-        registry.register(
-            "request_seconds",
+        registry.register_with_unit(
+            "request",
             "From a request's head to its answer",
+            Unit::Seconds,
             seconds.clone(),
+        );
+        let stages =
+            Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
+        registry.register_with_unit(
+            "stage",
+            "Parts of the time of requests that were answered: prepare (reading included), queue, compute, encode",
+            Unit::Seconds,
+            stages.clone(),
+        );
+        let memory = Family::<VersionLabels, Gauge>::default();
+        registry.register_with_unit(
+            "model_memory",
+            "Weights of versions in memory, those for explanations included",
+            Unit::Bytes,
+            memory.clone(),
+        );
+        let cache_hits = Family::<VersionLabels, Counter>::default();
+        registry.register(
+            "cache_hits",
+            "Requests whose answer was kept from one before",
+            cache_hits.clone(),
+        );
+        let cache_misses = Family::<VersionLabels, Counter>::default();
+        registry.register(
+            "cache_misses",
+            "Requests whose answer was looked for and not kept",
+            cache_misses.clone(),
+        );
+        let cache = Gauge::default();
+        registry.register_with_unit("cache", "Answers that are kept", Unit::Bytes, cache.clone());
+        let cancelled = Counter::default();
+        registry.register(
+            "cancelled",
+            "Requests whose caller left before they were answered",
+            cancelled.clone(),
         );
         registry.register("batch_rows", "Rows computed together", batch_rows.clone());
         registry.register("queue_rows", "Rows that wait", queue_rows.clone());
@@ -137,6 +206,12 @@ impl Metrics {
             "Versions that should be served and cannot be",
             failed_versions.clone(),
         );
+        let asleep_models = Gauge::default();
+        registry.register(
+            "asleep_models",
+            "Models that are not in memory and loaded when they are asked",
+            asleep_models.clone(),
+        );
         Self {
             registry,
             requests,
@@ -144,10 +219,17 @@ impl Metrics {
             batch_rows,
             queue_rows,
             exits,
+            stages,
+            memory,
+            cache_hits,
+            cache_misses,
+            cache,
+            cancelled,
             refused,
             connections,
             swaps,
             failed_versions,
+            asleep_models,
         }
     }
 
@@ -206,7 +288,19 @@ impl Metrics {
             model: model.to_owned(),
             version: version.to_string(),
         };
+        let stages = STAGES.map(|stage| {
+            let labels = labels.with_stage(stage);
+            self.stages.get_or_create_owned(&labels)
+        });
         BatchMetrics {
+            stages,
+            memory: self.memory.get_or_create_owned(&labels),
+            all_stages: self.stages.clone(),
+            all_memory: self.memory.clone(),
+            cache_hits: self.cache_hits.get_or_create_owned(&labels),
+            cache_misses: self.cache_misses.get_or_create_owned(&labels),
+            all_cache_hits: self.cache_hits.clone(),
+            all_cache_misses: self.cache_misses.clone(),
             rows: self.batch_rows.get_or_create_owned(&labels),
             queue: self.queue_rows.get_or_create_owned(&labels),
             exits,
@@ -252,8 +346,38 @@ impl Drop for BatchMetrics {
     fn drop(&mut self) {
         self.batch_rows.remove(&self.labels);
         self.queue_rows.remove(&self.labels);
+        self.all_memory.remove(&self.labels);
+        self.all_cache_hits.remove(&self.labels);
+        self.all_cache_misses.remove(&self.labels);
+        for stage in STAGES {
+            self.all_stages.remove(&self.labels.with_stage(stage));
+        }
         for labels in &self.exit_labels {
             self.exit_rows.remove(labels);
+        }
+    }
+}
+
+impl BatchMetrics {
+    /// A request was answered; what was kept from one before did not wait and was not computed.
+    pub(crate) fn count(&self, took: &Took, is_computed: bool) {
+        let [prepare, queue, compute, encode] = &self.stages;
+        prepare.observe(took.input.as_secs_f64());
+        encode.observe(took.output.as_secs_f64());
+        if is_computed {
+            queue.observe(took.queue.as_secs_f64());
+            compute.observe(took.compute.as_secs_f64());
+        }
+    }
+}
+
+impl VersionLabels {
+    fn with_stage(&self, stage: &'static str) -> StageLabels {
+        let Self { model, version } = self.clone();
+        StageLabels {
+            model,
+            version,
+            stage,
         }
     }
 }
@@ -289,7 +413,18 @@ mod tests {
         let batches = metrics.batches("mnist", 3, &exits);
         batches.rows.observe(3.0);
         batches.exits[0].inc_by(2);
+        batches.memory.set(1000);
+        batches.count(
+            &Took {
+                queue: Duration::from_millis(2),
+                ..Took::default()
+            },
+            true,
+        );
+        batches.cache_hits.inc();
+        batches.cache_misses.inc();
         let text = metrics.text();
+        check_dashboard(&text);
         for line in [
             "strata_requests_total{model=\"mnist\",version=\"3\",route=\"infer\",status=\"200\"} 1",
             "strata_requests_total{model=\"mnist\",version=\"3\",route=\"infer\",status=\"400\"} 1",
@@ -297,6 +432,10 @@ mod tests {
             "strata_batch_rows_sum{model=\"mnist\",version=\"3\"} 3.0",
             "strata_exit_rows_total{model=\"mnist\",version=\"3\",exit=\"low\"} 2",
             "strata_refused_total{reason=\"key\"} 1",
+            "# UNIT strata_stage_seconds seconds",
+            "strata_stage_seconds_sum{model=\"mnist\",version=\"3\",stage=\"queue\"} 0.002",
+            "strata_stage_seconds_count{model=\"mnist\",version=\"3\",stage=\"encode\"} 1",
+            "strata_model_memory_bytes{model=\"mnist\",version=\"3\"} 1000",
             "# EOF",
         ] {
             assert!(
@@ -308,5 +447,24 @@ mod tests {
         drop((route, batches));
         let text = metrics.text();
         assert!(!text.contains("mnist"), "{text}");
+    }
+
+    /// The dashboard asks only for what is measured.
+    fn check_dashboard(text: &str) {
+        let described: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+            .collect();
+        let dashboard = include_str!("../../../deploy/grafana/strata.json");
+        for part in dashboard.split("strata_").skip(1) {
+            let end = part.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+            let name = format!("strata_{}", &part[..end.unwrap_or(part.len())]);
+            let endings = ["_total", "_bucket", "_sum", "_count", ""];
+            let is_described = endings.iter().any(|ending| {
+                let family = name.strip_suffix(ending);
+                family.is_some_and(|family| described.contains(&family))
+            });
+            assert!(is_described, "{name} is none of {described:?}");
+        }
     }
 }

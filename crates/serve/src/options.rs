@@ -43,13 +43,28 @@ pub struct Limits {
     pub all_bodies_bytes: usize,
     /// Open connections of each address; more wait to be accepted. Default: 4,096.
     pub connections: usize,
-    /// Rows that wait for one version of a model; more are 503. Also the most rows in one request.
-    /// Default: 4,096.
+    /// Rows that wait for one version of a model; more are 503, with the time after which the queue will be empty as
+    /// `Retry-After`. Also the most rows in one request. Default: 4,096.
     pub queue_rows: usize,
     /// Rows that are computed together. Default: 64.
     pub batch_rows: usize,
+    /// Bytes of the prepared rows that are computed together; a larger request is computed alone. Default: 64 MiB.
+    pub batch_bytes: usize,
+    /// How long a request should wait and be computed: batches get smaller until they keep it, by what they were measured
+    /// to take. There is never a wait for a batch to fill. Default: none, batches are as large as they may be.
+    pub latency_target: Option<Duration>,
     /// Explanations that are computed at the same time; more are 503. Default: the number of cores.
     pub explanations: usize,
+    /// Bytes of all models' weights in memory. Where they are more, the models that were not asked for the longest time are
+    /// put to sleep, none while it answers; who asks for one waits until it is loaded again, as long as its request may
+    /// take, or gets 503 if those that are busy leave no room. A model larger than this is alone. What is new in the store is
+    /// loaded before others are put to sleep. Default: no bound.
+    pub memory_bytes: usize,
+    /// Bytes of answers that are kept, so that the same rows need not be computed again. All callers of a model
+    /// share them: by how soon it is answered, one could tell that somebody asked the same rows before. Default: 0, none are.
+    pub cache_bytes: usize,
+    /// Requests of one key that are answered at the same time; more are 429. Default: 1,024.
+    pub key_requests: usize,
     /// For a request's head, and for an idle connection, which is closed after it. Default: 30 s.
     pub head_time: Duration,
     /// For a request's body to arrive; longer is 408. Default: 30 s.
@@ -87,6 +102,11 @@ impl Default for Limits {
             connections: 4096,
             queue_rows: 4096,
             batch_rows: 64,
+            batch_bytes: 64 << 20,
+            latency_target: None,
+            memory_bytes: usize::MAX,
+            cache_bytes: 0,
+            key_requests: 1024,
             explanations: std::thread::available_parallelism().map_or(2, usize::from),
             head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(30),

@@ -78,7 +78,7 @@ impl Server {
         self.grpc.as_ref().map(|(_, address)| *address)
     }
 
-    /// What it serves, by name and version.
+    /// What it has in memory, by name and version.
     pub fn served(&self) -> Vec<Served> {
         let registry = self.state.registry.current();
         let versions = registry.versions().map(|version| Served {
@@ -89,6 +89,12 @@ impl Server {
         let mut served: Vec<_> = versions.collect();
         served.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
         served
+    }
+
+    /// Models that do not fit into memory beside the others: they are loaded when they are asked.
+    pub fn asleep(&self) -> Vec<String> {
+        let registry = self.state.registry.current();
+        registry.asleep().keys().map(ToString::to_string).collect()
     }
 
     /// Answers requests until `shutdown` completes. Then it is no longer ready, accepts no connection,

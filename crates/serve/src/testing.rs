@@ -44,6 +44,8 @@ fn start(manifest: &Manifest, weights: &[LevelWeights]) -> Version {
     let limits = BatchLimits {
         queue_rows: 64,
         batch_rows: 8,
+        batch_bytes: usize::MAX,
+        latency_target: None,
         inline: Duration::MAX,
     };
     let digest = Digest::from_bytes([7; 32]);

@@ -14,6 +14,13 @@ pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
     options.models = (!args.models.is_empty()).then_some(args.models);
     options.limits.body_bytes = (args.body_mib as usize) << 20;
     options.limits.queue_rows = args.queue_rows as usize;
+    options.limits.batch_rows = args.batch_rows as usize;
+    options.limits.latency_target = args
+        .latency_target_ms
+        .map(|milliseconds| Duration::from_millis(milliseconds.into()));
+    options.limits.memory_bytes = args.memory.unwrap_or(usize::MAX);
+    options.limits.cache_bytes = args.cache.unwrap_or(0);
+    options.limits.key_requests = args.key_requests as usize;
     options.limits.request_time = Duration::from_secs(args.request_seconds.into());
     options.limits.drain_time = Duration::from_secs(args.drain_seconds.into());
     let keys = options.keys.clone();
@@ -22,6 +29,11 @@ pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
         output.note(&format!(
             "{}@{} {}",
             served.name, served.version, served.digest
+        ));
+    }
+    for name in server.asleep() {
+        output.note(&format!(
+            "{name} does not fit into memory: loaded when it is asked"
         ));
     }
     if keys.list()?.is_empty() {

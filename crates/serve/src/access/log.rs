@@ -28,6 +28,12 @@ pub(crate) struct Refused<'a> {
     pub(crate) method: &'a str,
     #[serde(serialize_with = "plain_path")]
     pub(crate) path: &'a str,
+    /// Of the `traceparent`, if there is a valid one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<&'a str>,
+    /// The caller's `X-Request-Id`, if it is short and printable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request: Option<&'a str>,
     pub(crate) status: u16,
     pub(crate) reason: String,
     pub(crate) key: Option<&'a str>,
@@ -82,6 +88,8 @@ mod tests {
             peer: ([127, 0, 0, 1], 1).into(),
             method: &"M".repeat(10_000),
             path: &path,
+            trace: None,
+            request: None,
             status: 401,
             reason: String::new(),
             key: None,

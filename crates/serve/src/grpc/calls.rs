@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{infer, pb, pb::grpc_inference_service_server::GrpcInferenceService, service::Ongoing};
 use crate::{
     Action,
-    http::{Refusal, Share, State, covered, find_version},
+    http::{Refusal, Share, State, awake, covered, find_version},
     infer::{INPUT, Output, Question, infer as run},
     oip::{EXTENSIONS, NAME, PLATFORM, load_parameter},
     runtime::{Duration, Registry, Version, index},
@@ -40,6 +40,18 @@ impl Inference {
         Ok((registry, version))
     }
 
+    /// Loads a model that is not in memory, if its caller may do this to the model.
+    async fn awake(
+        &self,
+        ongoing: &Ongoing,
+        action: Action,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
+        ongoing.caller()?.authorize(action, Some(name))?;
+        awake(&self.0, name, deadline).await
+    }
+
     async fn infer(
         &self,
         ongoing: &Ongoing,
@@ -47,6 +59,7 @@ impl Inference {
         deadline: Instant,
     ) -> Result<pb::ModelInferResponse, Refusal> {
         let (name, version) = (&message.model_name, &message.model_version);
+        self.awake(ongoing, Action::Infer, name, deadline).await?;
         let (_, version) = self.find(ongoing, Action::Infer, name, version)?;
         let bytes = message.encoded_len();
         let is_raw = !message.raw_input_contents.is_empty();
@@ -86,8 +99,16 @@ impl GrpcInferenceService for Inference {
     ) -> Result<Response<pb::ModelReadyResponse>, Status> {
         let ongoing = Ongoing::of(&request)?;
         let pb::ModelReadyRequest { name, version } = request.into_inner();
+        let is_allowed = ongoing
+            .caller()
+            .and_then(|caller| Ok(caller.authorize(Action::Metadata, Some(&name))?));
+        is_allowed.map_err(|refusal| ongoing.refused(&refusal))?;
+        if self.0.registry.current().is_asleep(&name) {
+            // It answers as soon as it is asked.
+            return Ok(Response::new(pb::ModelReadyResponse { ready: true }));
+        }
         let ready = match self.find(&ongoing, Action::Metadata, &name, &version) {
-            Ok(_) => true,
+            Ok((_, version)) => !version.batcher.is_broken(),
             Err(Refusal::NotFound(_)) => false,
             Err(refusal) => return Err(ongoing.refused(&refusal)),
         };
@@ -111,6 +132,9 @@ impl GrpcInferenceService for Inference {
     ) -> Result<Response<pb::ModelMetadataResponse>, Status> {
         let ongoing = Ongoing::of(&request)?;
         let pb::ModelMetadataRequest { name, version } = request.into_inner();
+        self.awake(&ongoing, Action::Metadata, &name, ongoing.deadline())
+            .await
+            .map_err(|refusal| ongoing.refused(&refusal))?;
         let (registry, version) = self
             .find(&ongoing, Action::Metadata, &name, &version)
             .map_err(|refusal| ongoing.refused(&refusal))?;
@@ -177,6 +201,11 @@ impl GrpcInferenceService for Inference {
     ) -> Result<Response<pb::ModelStatisticsResponse>, Status> {
         let ongoing = Ongoing::of(&request)?;
         let pb::ModelStatisticsRequest { name, version } = request.into_inner();
+        if !name.is_empty() {
+            self.awake(&ongoing, Action::Metadata, &name, ongoing.deadline())
+                .await
+                .map_err(|refusal| ongoing.refused(&refusal))?;
+        }
         let all = || -> Result<Vec<Arc<Version>>, Refusal> {
             if name.is_empty() {
                 let registry = self.0.registry.current();
@@ -334,8 +363,8 @@ fn statistics(version: &Version) -> pb::ModelStatistics {
             compute_input: duration(counted.input),
             compute_infer: duration(counted.compute),
             compute_output: duration(counted.output),
-            cache_hit: none,
-            cache_miss: none,
+            cache_hit: duration(counted.cache_hit),
+            cache_miss: duration(counted.cache_miss),
         }),
     }
 }

@@ -144,7 +144,12 @@ fn request_parameters(given: BTreeMap<String, InferParameter>) -> Result<Paramet
     for (name, value) in given {
         let choice = value.parameter_choice;
         match name.as_str() {
-            "timeout" => parameters.timeout = Some(microseconds(choice)?),
+            "timeout" => {
+                parameters.timeout = Some(whole(choice, "timeout", "a number of microseconds")?)
+            }
+            "priority" => {
+                parameters.priority = Some(whole(choice, "priority", "a number of 0 or more")?)
+            }
             "exit" => parameters.exit = Some(scalar(choice)),
             "confidence" => parameters.confidence = Some(scalar(choice)),
             "budget_ms" => parameters.budget_ms = Some(scalar(choice)),
@@ -154,16 +159,13 @@ fn request_parameters(given: BTreeMap<String, InferParameter>) -> Result<Paramet
     Ok(parameters)
 }
 
-fn microseconds(choice: Option<ParameterChoice>) -> Result<u64, Refusal> {
+fn whole(choice: Option<ParameterChoice>, name: &str, what: &str) -> Result<u64, Refusal> {
     let number = match choice {
         Some(ParameterChoice::Int64Param(value)) => u64::try_from(value).ok(),
         Some(ParameterChoice::Uint64Param(value)) => Some(value),
         _ => None,
     };
-    number.map_or_else(
-        || wrong("parameter `timeout`: expected a number of microseconds".to_owned()),
-        Ok,
-    )
+    number.map_or_else(|| wrong(format!("parameter `{name}`: expected {what}")), Ok)
 }
 
 fn scalar(choice: Option<ParameterChoice>) -> Scalar {

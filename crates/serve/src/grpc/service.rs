@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hyper::{
     HeaderMap, Request, Response,
     body::{Frame, Incoming, SizeHint},
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use tokio::time::{Sleep, sleep, timeout_at};
 use tonic::{Code, Status, body::Body};
@@ -26,8 +26,8 @@ use super::{
     table::{CALLS, Call, HEALTH, INFERENCE, REFLECTION, REFLECTION_ALPHA},
 };
 use crate::{
-    access::Caller,
-    http::{Refusal, Share, State},
+    access::{Caller, Turn},
+    http::{Origin, REQUEST_ID, Refusal, Share, State, TRACEPARENT, request_id, traceparent},
     runtime::Version,
 };
 
@@ -46,6 +46,10 @@ pub(crate) struct Ongoing {
     call: &'static Call,
     /// None where none is needed.
     caller: Option<Caller>,
+    /// Held until the call is answered.
+    _turn: Option<Turn>,
+    /// Those by which the caller names its request.
+    headers: HeaderMap,
     /// The caller's own limit, if it has one.
     until: Option<Instant>,
     deadline: Instant,
@@ -83,9 +87,13 @@ impl Ongoing {
 
     /// Counts and logs a refusal; what the caller is told.
     pub(crate) fn refused(&self, refusal: &Refusal) -> Status {
-        let caller = self.caller.as_ref();
-        self.state
-            .note(refusal, self.peer, "POST", self.call.path, caller);
+        let origin = Origin {
+            peer: self.peer,
+            method: "POST",
+            path: self.call.path,
+            headers: &self.headers,
+        };
+        self.state.note(refusal, &origin, self.caller.as_ref());
         status(refusal)
     }
 }
@@ -152,23 +160,31 @@ pub(crate) async fn answer(
     let call = CALLS.iter().find(|call| call.path == path);
     let mut caller = None;
     let let_in = let_in(state, call, request.headers(), &mut caller);
-    let (call, until) = match let_in {
+    let let_in = let_in.and_then(|(call, until)| {
+        let turn = caller.as_ref().map(|caller| state.turns.take(caller));
+        match turn {
+            Some(None) => Err(Refusal::TooMany),
+            turn => Ok((call, until, turn.flatten())),
+        }
+    });
+    let (call, until, turn) = match let_in {
         Ok(let_in) => let_in,
         Err(refusal) => {
-            state.note(
-                &refusal,
+            let origin = Origin {
                 peer,
-                request.method().as_str(),
+                method: request.method().as_str(),
                 path,
-                caller.as_ref(),
-            );
+                headers: request.headers(),
+            };
+            state.note(&refusal, &origin, caller.as_ref());
+            let counted = refusal.status().as_u16();
             let status = match refusal {
                 // As gRPC has it for calls that do not exist.
                 Refusal::NotFound(problem) => Status::unimplemented(problem),
                 refusal => status(&refusal),
             };
             let name = call.map_or("none", |call| call.name);
-            state.metrics.count(name, http_status(status.code()));
+            state.metrics.count(name, counted);
             return status.into_http();
         }
     };
@@ -178,6 +194,8 @@ pub(crate) async fn answer(
         peer,
         call,
         caller,
+        _turn: turn,
+        headers: named(request.headers()),
         until,
         deadline: until.map_or(limit, |until| until.min(limit)),
         version: OnceLock::new(),
@@ -202,12 +220,25 @@ pub(crate) async fn answer(
         let value = HeaderValue::from(i32::from(Code::ResourceExhausted));
         response.headers_mut().insert("grpc-status", value);
     }
+    response.headers_mut().extend(ongoing.headers.clone());
     let counted = http_status(code);
     match ongoing.version.get() {
         Some(version) => version.routes.count(call.name, counted, start.elapsed()),
         None => state.metrics.count(call.name, counted),
     }
     response
+}
+
+/// The headers by which a caller names its request.
+fn named(headers: &HeaderMap) -> HeaderMap {
+    let named = [
+        (TRACEPARENT, traceparent(headers)),
+        (REQUEST_ID, request_id(headers)),
+    ];
+    let named = named
+        .into_iter()
+        .filter_map(|(name, value)| Some((HeaderName::from_static(name), value?.clone())));
+    named.collect()
 }
 
 /// The one way to every call: first who calls, then what is there, then whether the caller may. Whether it may do so to a

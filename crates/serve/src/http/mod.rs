@@ -8,14 +8,16 @@ mod routes;
 mod service;
 mod state;
 mod stream;
+mod trace;
 
 pub(crate) use body::{Body, Share};
 pub(crate) use connection::{Listening, serve};
 pub(crate) use refusal::Refusal;
 pub use routes::routes;
 pub(crate) use routes::{Endpoint, Needs, ROUTES, Route};
-pub(crate) use service::{covered, find_version};
-pub(crate) use state::State;
+pub(crate) use service::{awake, covered, find_version};
+pub(crate) use state::{Origin, State};
+pub(crate) use trace::{REQUEST_ID, TRACEPARENT, request_id, traceparent};
 
 /// An answer; its body is always complete.
 pub(crate) type Response = hyper::Response<http_body_util::Full<bytes::Bytes>>;

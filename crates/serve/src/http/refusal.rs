@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use hyper::{
     StatusCode,
     header::{self, HeaderName, HeaderValue},
@@ -30,12 +32,21 @@ pub(crate) enum Refusal {
     /// 415
     #[error("content encoding `{0}` is not supported: send the body as it is")]
     Encoding(String),
+    /// 429
+    #[error("as many requests of this key as are allowed are being answered: try again")]
+    TooMany,
     /// 500
     #[error("{0}")]
     Internal(&'static str),
     /// 503
     #[error("{0}: try again")]
     Busy(&'static str),
+    /// 503
+    #[error("the model's queue is full: try again")]
+    Full {
+        /// After this time it will be empty.
+        wait: Duration,
+    },
     /// 503, and to try again at once is of no use
     #[error("{0}")]
     NotServed(String),
@@ -43,6 +54,9 @@ pub(crate) enum Refusal {
     #[error("the time allowed for the request is up")]
     Overdue,
 }
+
+/// Seconds after which a caller is told to come again at most.
+const LONGEST_WAIT: u128 = 60;
 
 impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
@@ -58,8 +72,11 @@ impl Refusal {
             Self::Stalled => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Busy(_) | Self::NotServed(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy(_) | Self::Full { .. } | Self::NotServed(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Overdue => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -70,9 +87,7 @@ impl Refusal {
         let mut response = json(body.to_string());
         *response.status_mut() = self.status();
         if let Some((name, value)) = self.header() {
-            response
-                .headers_mut()
-                .insert(name, HeaderValue::from_static(value));
+            response.headers_mut().insert(name, value);
         }
         response
     }
@@ -88,6 +103,8 @@ impl Refusal {
             Self::Denied(Denied::Action(_)) => Some("action"),
             Self::Denied(Denied::Model) => Some("model"),
             Self::Busy(_) => Some("busy"),
+            Self::Full { .. } => Some("queue-full"),
+            Self::TooMany => Some("key-requests"),
             Self::Overdue => Some("overdue"),
             Self::Stalled => Some("stalled"),
             Self::TooLarge { .. } => Some("too-large"),
@@ -100,28 +117,68 @@ impl Refusal {
         }
     }
 
-    fn header(&self) -> Option<(HeaderName, &'static str)> {
+    /// When it may be of use to try again.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Denied(_) if self.status() == StatusCode::UNAUTHORIZED => {
-                Some((header::WWW_AUTHENTICATE, "Bearer"))
+            Self::Busy(_) | Self::TooMany | Self::Denied(Denied::Unreadable) => {
+                Some(Duration::from_secs(1))
             }
-            Self::Busy(_) | Self::Denied(Denied::Unreadable) => Some((header::RETRY_AFTER, "1")),
-            Self::Method { allowed } => Some((header::ALLOW, allowed)),
-            Self::Encoding(_) => Some((header::ACCEPT_ENCODING, "identity")),
+            Self::Full { wait } => Some(*wait),
             _ => None,
         }
+    }
+
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        if let Some(wait) = self.retry_after() {
+            // The header has whole seconds; at least one, or callers would come again at once.
+            let seconds = wait.as_millis().div_ceil(1000).clamp(1, LONGEST_WAIT);
+            return Some((header::RETRY_AFTER, HeaderValue::from(seconds as u64)));
+        }
+        let (name, value) = match self {
+            Self::Denied(_) if self.status() == StatusCode::UNAUTHORIZED => {
+                (header::WWW_AUTHENTICATE, "Bearer")
+            }
+            Self::Method { allowed } => (header::ALLOW, *allowed),
+            Self::Encoding(_) => (header::ACCEPT_ENCODING, "identity"),
+            _ => return None,
+        };
+        Some((name, HeaderValue::from_static(value)))
     }
 }
 
 impl From<Unanswered> for Refusal {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
-            Unanswered::Full => Self::Busy("the model's queue is full"),
+            Unanswered::Full(wait) => Self::Full { wait },
             Unanswered::Overdue => Self::Overdue,
             Unanswered::NotFinite => {
                 Self::Malformed("input: numbers too large to compute with".to_owned())
             }
             Unanswered::Failed => Self::Internal("the computation failed"),
+            Unanswered::Broken => Self::NotServed(
+                "the model failed while it computed: it has to be loaded again".to_owned(),
+            ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_finds_a_full_queue_is_told_when_to_come_again() {
+        let check = |milliseconds: u64, expected: &str| {
+            let wait = Duration::from_millis(milliseconds);
+            let response = Refusal::from(Unanswered::Full(wait)).response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let header = response.headers().get(header::RETRY_AFTER);
+            assert_eq!(header.unwrap(), expected, "{wait:?}");
+        };
+        check(0, "1");
+        check(1000, "1");
+        check(1001, "2");
+        check(u64::MAX, "60");
+        assert_eq!(Refusal::TooMany.status(), StatusCode::TOO_MANY_REQUESTS);
     }
 }

@@ -17,11 +17,12 @@ use super::{
     find::{Found, Named, find},
     json,
     routes::{Endpoint, Needs, Route},
-    state::State,
+    state::{Origin, State},
     stream::Linger,
+    trace,
 };
 use crate::{
-    access::Caller,
+    access::{Caller, Turn},
     explain, kserve, metrics, oip, openapi,
     runtime::{Registry, Version},
     tfserving,
@@ -35,6 +36,8 @@ struct Trail {
     route: Option<&'static Route>,
     version: Option<Arc<Version>>,
     caller: Option<Caller>,
+    /// Held until the request is answered.
+    turn: Option<Turn>,
     body: Progress,
 }
 
@@ -59,16 +62,31 @@ pub(crate) async fn answer(
         route: None,
         version: None,
         caller: None,
+        turn: None,
         body: Progress::Unread(body),
     };
     let mut response = match guarded(state, &head, start, &mut trail).await {
         Ok(response) => response,
         Err(refusal) => {
-            let (method, path) = (head.method.as_str(), head.uri.path());
-            state.note(&refusal, peer, method, path, trail.caller.as_ref());
+            let origin = Origin {
+                peer,
+                method: head.method.as_str(),
+                path: head.uri.path(),
+                headers: &head.headers,
+            };
+            state.note(&refusal, &origin, trail.caller.as_ref());
             refusal.response()
         }
     };
+    let echoed = [
+        (trace::TRACEPARENT, trace::traceparent(&head.headers)),
+        (trace::REQUEST_ID, trace::request_id(&head.headers)),
+    ];
+    for (name, value) in echoed {
+        if let Some(value) = value {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
     let is_read = match trail.body {
         Progress::Read => true,
         Progress::Cut => false,
@@ -122,6 +140,7 @@ async fn guarded(
     if let Needs::KeyFor(action) = route.needs {
         caller.authorize(action, model)?;
     }
+    trail.turn = Some(state.turns.take(caller).ok_or(Refusal::TooMany)?);
 
     let Some(name) = model else {
         return match route.endpoint {
@@ -153,6 +172,13 @@ async fn guarded(
             .await
             .unwrap_or(Err(Refusal::Overdue));
     }
+    if state.registry.current().is_asleep(name) {
+        if let Endpoint::ModelReady = route.endpoint {
+            return Ok(json(r#"{"ready":true}"#));
+        }
+        let deadline = start + time_allowed(&head.headers, state.limits.request_time)?;
+        awake(state, name, deadline).await?;
+    }
     let found = {
         // Not kept while the request is answered: it holds every version of its time, the request only its own.
         let registry = state.registry.current();
@@ -178,7 +204,7 @@ async fn guarded(
         }
     };
     match route.endpoint {
-        Endpoint::ModelReady => Ok(oip::model_ready(&found)),
+        Endpoint::ModelReady => oip::model_ready(&found),
         Endpoint::Status => Ok(tfserving::status(name, [found].iter(), &[])),
         Endpoint::SignatureMetadata => Ok(tfserving::metadata(&found)),
         Endpoint::Regress => Err(tfserving::regress()),
@@ -221,6 +247,17 @@ fn without_key(state: &State, endpoint: Endpoint) -> Result<Response, Refusal> {
     }
 }
 
+/// Loads a model that is not in memory.
+pub(crate) async fn awake(state: &State, name: &str, deadline: Instant) -> Result<(), Refusal> {
+    if !state.registry.current().is_asleep(name) {
+        return Ok(());
+    }
+    let woken = state.repository.wake(&state.registry, name);
+    timeout_at(deadline.into(), woken)
+        .await
+        .unwrap_or(Err(Refusal::Overdue))
+}
+
 /// The version that a caller names by number or alias, or the one that answers where none is named.
 pub(crate) fn find_version(
     registry: &Registry,
@@ -235,7 +272,9 @@ pub(crate) fn find_version(
             named.unwrap_or("").escape_debug()
         ))
     };
-    model.version(named).cloned().ok_or_else(missing)
+    let found = model.version(named).cloned().ok_or_else(missing)?;
+    found.touch();
+    Ok(found)
 }
 
 /// The version that an alias names.
@@ -335,6 +374,9 @@ fn json_bytes(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
 }
 
 fn metrics_text(state: &State) -> Response {
+    if let Some(cache) = &state.cache {
+        state.metrics.cache.set(cache.bytes() as i64);
+    }
     let mut response = json(state.metrics.text());
     let text = HeaderValue::from_static(metrics::CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, text);

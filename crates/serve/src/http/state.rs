@@ -1,12 +1,14 @@
 use std::{net::SocketAddr, sync::Arc};
 
+use hyper::HeaderMap;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 
-use super::{Refusal, body::Budget};
+use super::{Refusal, body::Budget, trace};
 use crate::{
     Limits,
-    access::{Caller, Guard, RefusalLog, Refused},
+    access::{Caller, Guard, RefusalLog, Refused, Turns},
+    infer::Cache,
     log::Log,
     metrics::Metrics,
     runtime::{LiveRegistry, Registry, Repository},
@@ -26,7 +28,18 @@ pub(crate) struct State {
     /// One permit for each thread that may read large requests and images.
     pub(crate) readers: Arc<Semaphore>,
     pub(crate) repository: Repository,
+    pub(crate) turns: Arc<Turns>,
+    /// None where no answers are kept.
+    pub(crate) cache: Option<Cache>,
     is_draining: watch::Sender<bool>,
+}
+
+/// Where a request comes from and what it is for, as logs have it.
+pub(crate) struct Origin<'a> {
+    pub(crate) peer: SocketAddr,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) headers: &'a HeaderMap,
 }
 
 impl State {
@@ -45,6 +58,10 @@ impl State {
                 limits.explanations.min(Semaphore::MAX_PERMITS),
             )),
             readers: Arc::new(Semaphore::new(cores)),
+            turns: Arc::new(Turns::new(limits.key_requests)),
+            cache: Some(limits.cache_bytes)
+                .filter(|bytes| *bytes > 0)
+                .map(Cache::new),
             repository,
             guard,
             registry: LiveRegistry::new(registry),
@@ -75,14 +92,7 @@ impl State {
     }
 
     /// Counts a refusal, and logs one of the guard's.
-    pub(crate) fn note(
-        &self,
-        refusal: &Refusal,
-        peer: SocketAddr,
-        method: &str,
-        path: &str,
-        caller: Option<&Caller>,
-    ) {
+    pub(crate) fn note(&self, refusal: &Refusal, origin: &Origin<'_>, caller: Option<&Caller>) {
         if let Some(reason) = refusal.reason() {
             self.metrics.count_refused(reason);
         }
@@ -90,9 +100,11 @@ impl State {
             self.log.write(&Refused {
                 event: "access-refused",
                 time: Timestamp::now(),
-                peer,
-                method,
-                path,
+                peer: origin.peer,
+                method: origin.method,
+                path: origin.path,
+                trace: trace::trace_id(origin.headers),
+                request: trace::request_id(origin.headers).and_then(|id| id.to_str().ok()),
                 status: refusal.status().as_u16(),
                 reason: denied.to_string(),
                 key: caller.map(Caller::id),

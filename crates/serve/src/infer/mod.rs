@@ -27,7 +27,15 @@
 //! | `exit` | the name of a level with an exit, or of the top level | there |
 //! | `confidence` | 0 to 1 | at the first exit whose answer has at least this probability |
 //! | `budget_ms` | more than 0 | at the deepest exit that computing the request's rows reaches in so many milliseconds, as measured on this machine at load without what they wait; at the lowest if none is reached |
+//!
+//! A request may also have these parameters:
+//!
+//! | parameter | value | what it does |
+//! | --- | --- | --- |
+//! | `timeout` | microseconds, 0 for none | sooner than the server's own limit, the request is given up, as with the header `X-Request-Timeout-Ms` and gRPC's `grpc-timeout` |
+//! | `priority` | 1 the highest, 5 the lowest; 0 and others for 3 | of what waits for the same version, who comes first: each level is worth 250 ms of waiting, so the lowest is overtaken for at most a second |
 
+mod cache;
 mod leave;
 mod nested;
 mod output;
@@ -36,6 +44,7 @@ mod request;
 mod run;
 mod source;
 
+pub(crate) use cache::Cache;
 pub(crate) use leave::Scalar;
 #[cfg(test)]
 pub(crate) use nested::MOST_TEXTS;

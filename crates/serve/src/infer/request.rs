@@ -19,6 +19,8 @@ pub(crate) struct Request {
 pub(crate) struct Parameters {
     /// Microseconds that the caller is ready to wait; 0 for as long as the server allows.
     pub(crate) timeout: Option<u64>,
+    /// Which requests go first: 1 the highest to 5; 0 and others for the default, 3.
+    pub(crate) priority: Option<u64>,
     /// Whether outputs that are asked for without a form are binary.
     pub(crate) binary_data_output: Option<bool>,
     /// Where the rows leave; see `leave`.

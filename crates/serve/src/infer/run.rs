@@ -3,13 +3,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prometheus_client::metrics::counter::Counter;
 use strata_nn::Way;
 use tokio::time::timeout_at;
 
-use super::{Question, RowLimits, Source, Task, Waiter};
+use super::{Question, RowLimits, Source, Task, Waiter, cache::key};
 use crate::{
     http::{Refusal, State},
-    runtime::{Answered, Took, Version},
+    runtime::{Answered, Ask, Priority, Took, Version},
 };
 
 /// What is read where it arrives. More goes to another thread, so that other connections do not wait for it.
@@ -31,6 +32,9 @@ pub(crate) async fn infer<T: Send + 'static>(
     write: impl FnOnce(&Version, &Question, &Answered) -> T + Send + 'static,
 ) -> Result<T, Refusal> {
     let began = Instant::now();
+    let mut caller = Leaving {
+        cancelled: Some(&state.metrics.cancelled),
+    };
     let answer = async {
         let Read {
             question,
@@ -38,9 +42,10 @@ pub(crate) async fn infer<T: Send + 'static>(
             deadline,
         } = read(state, version, bytes, deadline, parse).await?;
         let read_in = began.elapsed();
-        let way = way(version, &question);
-        let answered = version.batcher.answer(rows, way, deadline).await?;
-        let (count, took) = (question.count, answered.took);
+        let (answered, is_kept) = answered(state, version, &question, rows, deadline).await?;
+        // As in Triton, rows that were not computed are not counted as such.
+        let count = if is_kept { 0 } else { question.count };
+        let took = answered.took;
         let numbers =
             answered.heads.iter().map(Vec::len).sum::<usize>() + answered.probabilities.len();
         let computed = Instant::now();
@@ -59,15 +64,65 @@ pub(crate) async fn infer<T: Send + 'static>(
         Ok((written, count, took))
     };
     let answer = answer.await;
+    caller.cancelled = None;
     let statistics = version.batcher.statistics();
     match answer {
         Ok((written, rows, took)) => {
             statistics.succeeded(rows, &took, began.elapsed());
+            version.batcher.metrics().count(&took, rows > 0);
             Ok(written)
         }
         Err(refusal) => {
             statistics.failed(began.elapsed());
             Err(refusal)
+        }
+    }
+}
+
+/// What was answered before, or what is computed now; and whether it was before.
+async fn answered(
+    state: &State,
+    version: &Version,
+    question: &Question,
+    rows: Vec<f32>,
+    deadline: Instant,
+) -> Result<(Arc<Answered>, bool), Refusal> {
+    let began = Instant::now();
+    let cache = state.cache.as_ref();
+    let cache = cache.map(|cache| (cache, key(version, question, &rows)));
+    if let Some((cache, key)) = &cache {
+        let found = cache.get(key);
+        version.batcher.looked_up(found.is_some(), began.elapsed());
+        if let Some(found) = found {
+            return Ok((found, true));
+        }
+    }
+    let ask = Ask {
+        rows,
+        way: way(version, question),
+        deadline,
+        priority: Priority::new(question.parameters.priority),
+    };
+    let answered = Arc::new(version.batcher.answer(ask).await?);
+    if let Some((cache, key)) = cache {
+        let kept = Answered {
+            took: Took::default(),
+            ..(*answered).clone()
+        };
+        cache.insert(key, Arc::new(kept));
+    }
+    Ok((answered, false))
+}
+
+/// Counts a caller that left: then the request's future is dropped where it waits, and with it what was not computed yet.
+struct Leaving<'a> {
+    cancelled: Option<&'a Counter>,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if let Some(cancelled) = self.cancelled {
+            cancelled.inc();
         }
     }
 }

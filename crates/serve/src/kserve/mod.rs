@@ -31,8 +31,12 @@ pub(crate) fn alive() -> Response {
 
 /// `GET /v1/models`: the names of the models that the caller's key is for.
 pub(crate) fn models(state: &State, caller: &Caller) -> Response {
-    let versions = covered(&state.registry.current(), caller);
+    let registry = state.registry.current();
+    let versions = covered(&registry, caller);
     let mut names: Vec<_> = versions.iter().map(|version| &version.name).collect();
+    let asleep = registry.asleep().keys();
+    names.extend(asleep.filter(|name| caller.covers(name.as_str())));
+    names.sort_unstable();
     names.dedup();
     response(json!({ "models": names }).to_string())
 }

@@ -1,9 +1,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    http::{Response, json as response},
+    http::{Refusal, Response, json as response},
     infer::{INPUT, Output},
-    runtime::{Exits, Model, Version},
+    runtime::{Exits, Model, Unanswered, Version},
 };
 
 /// What the server calls itself.
@@ -94,11 +94,14 @@ fn describe_exits(exits: &Exits, parameters: &mut Value) {
     }
 }
 
-/// `GET …/ready`: a version is served once it is ready.
-pub(crate) fn model_ready(version: &Version) -> Response {
+/// `GET …/ready`: a version is served once it is ready, and until it fails while it computes.
+pub(crate) fn model_ready(version: &Version) -> Result<Response, Refusal> {
+    if version.batcher.is_broken() {
+        return Err(Unanswered::Broken.into());
+    }
     let body =
         json!({ "name": version.name, "version": version.number.to_string(), "ready": true });
-    response(body.to_string())
+    Ok(response(body.to_string()))
 }
 
 fn with_batch(shape: &[usize]) -> Vec<i64> {

@@ -38,8 +38,8 @@ fn of_version(version: &Version) -> Value {
             "compute_input": duration(counted.input),
             "compute_infer": duration(counted.compute),
             "compute_output": duration(counted.output),
-            "cache_hit": duration(Duration::default()),
-            "cache_miss": duration(Duration::default()),
+            "cache_hit": duration(counted.cache_hit),
+            "cache_miss": duration(counted.cache_miss),
         },
         "batch_stats": batches.collect::<Vec<_>>(),
     })

@@ -153,7 +153,7 @@ fn responses(route: &Route, answer: &Answer, has_body: bool) -> Value {
         let header = match status {
             401 => Some("WWW-Authenticate"),
             415 => Some("Accept-Encoding"),
-            503 => Some("Retry-After"),
+            429 | 503 => Some("Retry-After"),
             _ => None,
         };
         if let Some(header) = header {
@@ -169,6 +169,7 @@ fn responses(route: &Route, answer: &Answer, has_body: bool) -> Value {
     }
     refused(401, "No key, or one that is not valid");
     refused(403, "The key does not allow this, or not to this model");
+    refused(429, "The key has as many requests at a time as it may");
     refused(503, "The server cannot answer now");
     if route.path.contains('{') {
         refused(404, "There is no such model or version");

@@ -1,8 +1,10 @@
 use std::{
     cell::RefCell,
-    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -10,7 +12,11 @@ use std::{
 use strata_nn::{Answers, Plan, Scratch, Way, softmax};
 use tokio::{sync::oneshot, time::timeout_at};
 
-use super::statistics::{Statistics, Took};
+use super::{
+    pace::Pace,
+    queue::{Job, Priority, Queue},
+    statistics::{Statistics, Took},
+};
 use crate::metrics::BatchMetrics;
 
 /// Answers rows with one plan. Each request has its own way through it; rows that are done leave their batch.
@@ -18,10 +24,14 @@ use crate::metrics::BatchMetrics;
 /// Rows that take longer than [`BatchLimits::inline`] go to an actor: a thread that owns the computing
 /// and takes from a bounded queue whatever waits there, up to a batch. There is no delay that waits for a
 /// batch to fill: while one is computed, the next one gathers. Callers that left or whose time is up are
-/// skipped.
+/// skipped. A batch has no more rows than the latency target allows: who comes waits at most for one batch that is being
+/// computed, and then for its own, so each may take half of it.
 ///
 /// Rows that take less are computed where they are. To hand a row to another thread and to be woken by it
 /// costs more than a small network does, so a batch could not win back what gathering it takes.
+///
+/// If the computation panics, which is a fault of this program, its batch gets no answer and nothing is computed from then
+/// on: others in this process go on.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     shared: Arc<Shared>,
@@ -35,21 +45,37 @@ pub(crate) struct BatchLimits {
     pub(crate) queue_rows: usize,
     /// Rows computed together.
     pub(crate) batch_rows: usize,
+    /// Bytes of the prepared rows that are computed together.
+    pub(crate) batch_bytes: usize,
+    /// To wait and to be computed, if batches are to be so small that it is kept.
+    pub(crate) latency_target: Option<Duration>,
     /// What a request may compute on the thread that serves connections. Other connections wait for as long.
     pub(crate) inline: Duration,
+}
+
+/// What is asked of rows.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) rows: Vec<f32>,
+    /// None for a plan with one head, where there is only one.
+    pub(crate) way: Option<Way>,
+    pub(crate) deadline: Instant,
+    pub(crate) priority: Priority,
 }
 
 /// Why rows got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unanswered {
-    /// The queue is full.
-    Full,
+    /// The queue is full, and will be empty after this time.
+    Full(Duration),
     /// Its time was up.
     Overdue,
     /// A number of the answer is not finite: the rows hold numbers that no prepared row has.
     NotFinite,
     /// The computation failed, which is a fault of this program.
     Failed,
+    /// The computation failed before, so it is not tried again.
+    Broken,
 }
 
 /// What the rows of a request were answered.
@@ -74,32 +100,17 @@ struct Shared {
     limits: BatchLimits,
     metrics: BatchMetrics,
     statistics: Statistics,
+    pace: Pace,
+    is_broken: AtomicBool,
     queue: Mutex<Queue>,
     filled: Condvar,
 }
 
-#[derive(Debug)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    rows: usize,
-    is_open: bool,
-}
-
-#[derive(Debug)]
-struct Job {
-    rows: Vec<f32>,
-    /// None where the plan has only one.
-    way: Option<Way>,
-    deadline: Instant,
-    since: Instant,
-    reply: oneshot::Sender<Answer>,
-}
-
 /// What a thread needs to compute.
 #[derive(Debug, Default)]
-struct Desk {
-    scratch: Scratch,
-    answers: Answers,
+pub(super) struct Desk {
+    pub(super) scratch: Scratch,
+    pub(super) answers: Answers,
 }
 
 thread_local! {
@@ -108,7 +119,7 @@ thread_local! {
 }
 
 impl Batcher {
-    /// Starts the actor, which ends when the batcher is dropped.
+    /// Runs a batch of each size, then starts the actor, which ends when the batcher is dropped.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -117,24 +128,13 @@ impl Batcher {
         limits: BatchLimits,
         metrics: BatchMetrics,
     ) -> std::io::Result<Self> {
-        let row_time = time_of_a_row(&plan);
-        let queue = Mutex::new(Queue {
-            jobs: VecDeque::new(),
-            rows: 0,
-            is_open: true,
-        });
-        let shared = Arc::new(Shared {
-            plan,
-            limits,
-            metrics,
-            statistics: Statistics::default(),
-            queue,
-            filled: Condvar::new(),
-        });
+        let mut desk = Desk::default();
+        let shared = Arc::new(Shared::new(plan, limits, metrics, &mut desk));
+        let row_time = shared.pace.of(1, 1);
         let actor = shared.clone();
         thread::Builder::new()
             .name("strata-batches".to_owned())
-            .spawn(move || actor.run())?;
+            .spawn(move || actor.run(desk))?;
         Ok(Self { shared, row_time })
     }
 
@@ -143,37 +143,63 @@ impl Batcher {
         &self.shared.plan
     }
 
+    /// An answer was looked for among those that were given before.
+    pub(crate) fn looked_up(&self, is_found: bool, took: Duration) {
+        let Shared {
+            statistics,
+            metrics,
+            ..
+        } = &*self.shared;
+        statistics.looked_up(is_found, took);
+        let counter = if is_found {
+            &metrics.cache_hits
+        } else {
+            &metrics.cache_misses
+        };
+        counter.inc();
+    }
+
+    /// What is shown of it.
+    pub(crate) fn metrics(&self) -> &BatchMetrics {
+        &self.shared.metrics
+    }
+
     /// What was counted since it was started.
     pub(crate) fn statistics(&self) -> &Statistics {
         &self.shared.statistics
     }
 
-    /// What `rows` are asked on their way; none for a plan with one head, where there is only one way.
-    pub(crate) async fn answer(
-        &self,
-        rows: Vec<f32>,
-        way: Option<Way>,
-        deadline: Instant,
-    ) -> Answer {
+    /// Whether a computation failed, so that there will be no more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.shared.is_broken.load(Ordering::Relaxed)
+    }
+
+    /// Computes, or waits until it is computed.
+    pub(crate) async fn answer(&self, ask: Ask) -> Answer {
+        let deadline = ask.deadline;
         if deadline <= Instant::now() {
             return Err(Unanswered::Overdue);
         }
+        if self.is_broken() {
+            return Err(Unanswered::Broken);
+        }
         let shared = &self.shared;
-        let count = shared.count(&rows);
+        let count = shared.count(&ask.rows);
         let time = self
             .row_time
             .saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         if time <= shared.limits.inline {
+            let (rows, way) = (&ask.rows, ask.way.as_ref());
             return DESK.with_borrow_mut(|desk| {
-                let compute = shared.compute(&rows, &[(count, way.as_ref())], desk)?;
+                let compute = shared.compute(rows, &[(count, way)], desk)?;
                 let took = Took {
                     compute,
                     ..Took::default()
                 };
-                shared.take(&desk.answers, 0, count, way.as_ref(), took)
+                shared.take(&desk.answers, 0, count, way, took)
             });
         }
-        let reply = shared.append(rows, way, deadline)?;
+        let reply = shared.append(ask)?;
         match timeout_at(deadline.into(), reply).await {
             Ok(Ok(answer)) => answer,
             // The actor dropped the job without a word.
@@ -184,28 +210,47 @@ impl Batcher {
 }
 
 impl Shared {
+    fn new(plan: Plan, mut limits: BatchLimits, metrics: BatchMetrics, desk: &mut Desk) -> Self {
+        let row_bytes = plan.input_len() * size_of::<f32>();
+        let fit = limits.batch_bytes / row_bytes.max(1);
+        limits.batch_rows = limits.batch_rows.min(fit).max(1);
+        Self {
+            pace: Pace::measure(&plan, limits.batch_rows, desk),
+            plan,
+            limits,
+            metrics,
+            statistics: Statistics::default(),
+            is_broken: AtomicBool::new(false),
+            queue: Mutex::new(Queue::new()),
+            filled: Condvar::new(),
+        }
+    }
+
     /// The actor's command to take a job.
-    fn append(
-        &self,
-        rows: Vec<f32>,
-        way: Option<Way>,
-        deadline: Instant,
-    ) -> Result<oneshot::Receiver<Answer>, Unanswered> {
+    fn append(&self, ask: Ask) -> Result<oneshot::Receiver<Answer>, Unanswered> {
+        let Ask {
+            rows,
+            way,
+            deadline,
+            priority,
+        } = ask;
         let count = self.count(&rows);
         let (reply, receiver) = oneshot::channel();
         let mut queue = self.lock();
-        if queue.rows + count > self.limits.queue_rows {
-            return Err(Unanswered::Full);
+        if queue.rows() + count > self.limits.queue_rows {
+            let wait = self.pace.of(queue.rows(), self.batch_rows());
+            return Err(Unanswered::Full(wait));
         }
-        queue.rows += count;
-        queue.jobs.push_back(Job {
+        let job = Job {
             rows,
+            count,
             way,
             deadline,
             since: Instant::now(),
             reply,
-        });
-        self.metrics.queue.set(queue.rows as i64);
+        };
+        queue.push(job, priority);
+        self.metrics.queue.set(queue.rows() as i64);
         drop(queue);
         self.filled.notify_one();
         Ok(receiver)
@@ -215,8 +260,8 @@ impl Shared {
     fn next_batch(&self) -> Option<Vec<Job>> {
         let mut queue = self.lock();
         loop {
-            let batch = queue.take(self.limits.batch_rows, |job| self.count(&job.rows));
-            self.metrics.queue.set(queue.rows as i64);
+            let batch = queue.take(self.batch_rows());
+            self.metrics.queue.set(queue.rows() as i64);
             if !batch.is_empty() {
                 return Some(batch);
             }
@@ -230,8 +275,16 @@ impl Shared {
         }
     }
 
-    fn run(&self) {
-        let mut desk = Desk::default();
+    /// The most rows of a batch at this moment.
+    fn batch_rows(&self) -> usize {
+        let most = self.limits.batch_rows;
+        match self.limits.latency_target {
+            Some(target) => self.pace.within(target / 2, most),
+            None => most,
+        }
+    }
+
+    fn run(&self, mut desk: Desk) {
         let mut input = Vec::new();
         while let Some(batch) = self.next_batch() {
             input.clear();
@@ -240,13 +293,13 @@ impl Shared {
                 .for_each(|job| input.extend_from_slice(&job.rows));
             let ways: Vec<_> = batch
                 .iter()
-                .map(|job| (self.count(&job.rows), job.way.as_ref()))
+                .map(|job| (job.count, job.way.as_ref()))
                 .collect();
             let began = Instant::now();
             let computed = self.compute(&input, &ways, &mut desk);
             let mut first = 0;
             for job in batch {
-                let count = self.count(&job.rows);
+                let count = job.count;
                 let take = |compute| {
                     let took = Took {
                         queue: began.saturating_duration_since(job.since),
@@ -269,6 +322,9 @@ impl Shared {
         ways: &[(usize, Option<&Way>)],
         desk: &mut Desk,
     ) -> Result<Duration, Unanswered> {
+        if self.is_broken.load(Ordering::Relaxed) {
+            return Err(Unanswered::Broken);
+        }
         let count = self.count(rows);
         self.metrics.rows.observe(count as f64);
         let Desk { scratch, answers } = &mut *desk;
@@ -290,6 +346,7 @@ impl Shared {
         }));
         if ran.is_err() {
             *desk = Desk::default();
+            self.is_broken.store(true, Ordering::Relaxed);
             return Err(Unanswered::Failed);
         }
         for (index, counter) in self.metrics.exits.iter().enumerate() {
@@ -298,6 +355,7 @@ impl Shared {
         }
         let took = began.elapsed();
         self.statistics.computed(count, took);
+        self.pace.observe(count, took);
         Ok(took)
     }
 
@@ -361,33 +419,6 @@ impl Shared {
     }
 }
 
-impl Queue {
-    /// The oldest jobs that fit into `most` rows (a larger one goes alone), less those that nobody waits
-    /// for any more.
-    fn take(&mut self, most: usize, count: impl Fn(&Job) -> usize) -> Vec<Job> {
-        let now = Instant::now();
-        let (mut batch, mut taken) = (Vec::new(), 0);
-        while let Some(job) = self.jobs.front() {
-            let is_wanted = !job.reply.is_closed() && job.deadline > now;
-            let rows = count(job);
-            if is_wanted && taken > 0 && taken + rows > most {
-                break;
-            }
-            self.rows -= rows;
-            let Some(job) = self.jobs.pop_front() else {
-                break;
-            };
-            if is_wanted {
-                taken += rows;
-                batch.push(job);
-            } else {
-                let _ = job.reply.send(Err(Unanswered::Overdue));
-            }
-        }
-        batch
-    }
-}
-
 impl Drop for Batcher {
     fn drop(&mut self) {
         self.shared.lock().is_open = false;
@@ -395,150 +426,5 @@ impl Drop for Batcher {
     }
 }
 
-/// The shortest of a few runs, since the first ones warm up.
-fn time_of_a_row(plan: &Plan) -> Duration {
-    let input = vec![0.5; plan.input_len()];
-    let mut logits = vec![0.0; plan.output_len()];
-    let mut scratch = Scratch::default();
-    let run = |_| {
-        let start = Instant::now();
-        plan.run(&input, &mut logits, &mut scratch);
-        start.elapsed()
-    };
-    (0..5).map(run).min().unwrap_or_default()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{metrics::Metrics, testing};
-
-    fn start(queue_rows: usize, batch_rows: usize, inline: Duration) -> Batcher {
-        let metrics = Metrics::new().batches("tiny", 1, &[]);
-        Batcher::start(
-            testing::plan(),
-            BatchLimits {
-                queue_rows,
-                batch_rows,
-                inline,
-            },
-            metrics,
-        )
-        .unwrap()
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(20)
-    }
-
-    fn bits(values: &[f32]) -> Vec<u32> {
-        values.iter().map(|value| value.to_bits()).collect()
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_row_gets_the_same_bits_in_a_batch_and_alone() {
-        let alone = start(64, 8, Duration::MAX);
-        let batched = Arc::new(start(1024, 8, Duration::ZERO));
-        let asked: Vec<_> = (0..200)
-            .map(|seed| {
-                let (batched, rows) = (batched.clone(), testing::rows(seed, 1 + seed as usize % 3));
-                tokio::spawn(async move {
-                    batched
-                        .answer(rows, None, soon())
-                        .await
-                        .unwrap()
-                        .probabilities
-                })
-            })
-            .collect();
-        for (seed, answer) in asked.into_iter().enumerate() {
-            let rows = testing::rows(seed as u64, 1 + seed % 3);
-            let mut expected = Vec::new();
-            for row in rows.chunks(testing::ROW) {
-                expected.extend(
-                    alone
-                        .answer(row.to_vec(), None, soon())
-                        .await
-                        .unwrap()
-                        .probabilities,
-                );
-            }
-            assert_eq!(bits(&answer.await.unwrap()), bits(&expected));
-        }
-    }
-
-    #[test]
-    fn a_full_queue_refuses_and_callers_that_left_or_are_late_are_skipped() {
-        // No actor, so that jobs stay where they are.
-        let limits = BatchLimits {
-            queue_rows: 4,
-            batch_rows: 2,
-            inline: Duration::ZERO,
-        };
-        let queue = Mutex::new(Queue {
-            jobs: VecDeque::new(),
-            rows: 0,
-            is_open: true,
-        });
-        let metrics = Metrics::new().batches("tiny", 1, &[]);
-        let shared = Shared {
-            plan: testing::plan(),
-            limits,
-            metrics,
-            statistics: Statistics::default(),
-            queue,
-            filled: Condvar::new(),
-        };
-        let row = |seed| testing::rows(seed, 1);
-
-        let _waits = shared.append(row(0), None, soon()).unwrap();
-        drop(shared.append(row(1), None, soon()).unwrap());
-        let mut late = shared.append(row(2), None, Instant::now()).unwrap();
-        let _waits_too = shared.append(row(3), None, soon()).unwrap();
-        assert_eq!(
-            shared.append(row(4), None, soon()).unwrap_err(),
-            Unanswered::Full
-        );
-
-        let batch = shared.next_batch().unwrap();
-        assert_eq!(
-            batch.iter().map(|job| &job.rows).collect::<Vec<_>>(),
-            [&row(0), &row(3)]
-        );
-        assert_eq!(late.try_recv().unwrap().unwrap_err(), Unanswered::Overdue);
-        assert_eq!(shared.lock().rows, 0);
-
-        let _large = shared.append(testing::rows(5, 4), None, soon()).unwrap();
-        assert_eq!(
-            shared.next_batch().unwrap().len(),
-            1,
-            "a job larger than a batch goes alone"
-        );
-        shared.lock().is_open = false;
-        assert!(shared.next_batch().is_none());
-    }
-
-    #[tokio::test]
-    async fn rows_of_impossible_numbers_spoil_no_other_answer() {
-        for inline in [Duration::ZERO, Duration::MAX] {
-            let batcher = start(64, 64, inline);
-            let huge = vec![f32::MAX; testing::ROW];
-            let (huge, good) = tokio::join!(
-                batcher.answer(huge, None, soon()),
-                batcher.answer(testing::rows(1, 1), None, soon())
-            );
-            assert_eq!(huge, Err(Unanswered::NotFinite));
-            assert!(good.is_ok());
-        }
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_comes_too_late_is_none() {
-        for inline in [Duration::ZERO, Duration::MAX] {
-            let answer = start(64, 64, inline)
-                .answer(testing::rows(1, 1), None, Instant::now())
-                .await;
-            assert_eq!(answer, Err(Unanswered::Overdue));
-        }
-    }
-}
+mod tests;

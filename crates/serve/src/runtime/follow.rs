@@ -18,6 +18,7 @@ use strata_spec::Name;
 use super::{
     Registry, Version,
     load::{Source, Wanted},
+    memory::to_sleep,
     repository::{Command, Refused, Wish},
 };
 use crate::{
@@ -31,6 +32,9 @@ const EVERY: Duration = Duration::from_millis(250);
 
 /// When a version that could not be opened is tried again. To open one may take long.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// For the last requests of a version that is to be loaded anew.
+const GONE: Duration = Duration::from_secs(1);
 
 /// Characters of a line about what cannot be served.
 const LONGEST_LINE: usize = 1000;
@@ -56,6 +60,7 @@ pub(crate) fn follow(
         failed: BTreeMap::new(),
         told: BTreeMap::new(),
         unloaded: BTreeSet::new(),
+        asleep: state.registry.current().asleep().clone(),
     };
     let thread = thread::Builder::new().name("strata-store".to_owned());
     thread.spawn(move || look_again_and_again(&mut follower, &weak, &commands))?;
@@ -102,6 +107,8 @@ struct Follower {
     told: BTreeMap<String, String>,
     /// Models that callers do not want served. Forgotten when the server ends.
     unloaded: BTreeSet<Name>,
+    /// Models that do not fit into memory, with their bytes there.
+    asleep: BTreeMap<Name, usize>,
 }
 
 impl Follower {
@@ -116,13 +123,19 @@ impl Follower {
             return Err(Refused::Unknown);
         }
         match wish {
+            Wish::Wake => self.wake(model, state),
             Wish::Unload => {
                 self.unloaded.insert(model.clone());
+                self.asleep.remove(model);
                 self.look(state);
                 Ok(())
             }
             Wish::Load => {
                 self.unloaded.remove(model);
+                if self.asleep.contains_key(model) {
+                    return self.wake(model, state);
+                }
+                self.retire_broken(model, state);
                 // Tried again now, not when it is due.
                 self.failed.retain(|(name, _), _| name != model);
                 self.look(state);
@@ -137,9 +150,83 @@ impl Follower {
         }
     }
 
-    fn look(&mut self, state: &State) {
+    /// Brings a model back into memory, for which others that are idle go to sleep.
+    fn wake(&mut self, model: &Name, state: &State) -> Result<(), Refused> {
+        if let Some(&bytes) = self.asleep.get(model) {
+            self.make_room(bytes, None, state);
+            let current = state.registry.current();
+            let is_full = current.memory().saturating_add(bytes) > self.source.memory;
+            if is_full && !current.is_empty() {
+                return Err(Refused::NoRoom);
+            }
+            self.asleep.remove(model);
+        }
+        self.look_with(Some(model), state);
+        if state.registry.current().model(model.as_str()).is_some() {
+            Ok(())
+        } else {
+            Err(Refused::Failed)
+        }
+    }
+
+    /// Puts idle models to sleep until `more` bytes fit beside those that stay.
+    fn make_room(&mut self, more: usize, except: Option<&Name>, state: &State) {
+        let current = state.registry.current();
+        let asleep = to_sleep(&current, self.source.memory, more, except);
+        if asleep.is_empty() {
+            return;
+        }
+        let next = current.with_asleep(&asleep);
+        let gone = missing(&current, &next);
+        self.asleep.clone_from(next.asleep());
+        let gauge = &state.metrics.asleep_models;
+        gauge.set(self.asleep.len() as i64);
+        state.registry.exchange(next);
+        drop(current);
+        self.retired.extend(gone);
+        self.free();
+    }
+
+    /// Takes away the versions of a model that failed while they computed, so that they are loaded anew.
+    fn retire_broken(&mut self, model: &Name, state: &State) {
+        let is_broken = |version: &Version| version.name == *model && version.batcher.is_broken();
+        let current = state.registry.current();
+        let next = current.without(is_broken);
+        let gone = missing(&current, &next);
+        drop(current);
+        if gone.is_empty() {
+            return;
+        }
+        state.registry.exchange(next);
+        self.retired.extend(gone);
+        // What is counted of the new one is shown only if the old one is gone. No request takes it long: it is refused.
+        let until = Instant::now() + GONE;
+        while Instant::now() < until {
+            self.free();
+            if !self.retired.iter().any(|version| is_broken(version)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn free(&mut self) {
         self.retired
             .retain(|version| Arc::strong_count(version) > 1);
+    }
+
+    fn look(&mut self, state: &State) {
+        self.look_with(None, state);
+    }
+
+    /// Serves what the store says now. `woken` is not put to sleep for what is new.
+    fn look_with(&mut self, woken: Option<&Name>, state: &State) {
+        self.exchange(state);
+        self.make_room(0, woken, state);
+    }
+
+    fn exchange(&mut self, state: &State) {
+        self.free();
         let mut wanted = match self.source.wanted() {
             Ok(wanted) => wanted,
             Err(error) => {
@@ -147,7 +234,10 @@ impl Follower {
                 return;
             }
         };
-        let is_wanted = |name: &Name| !self.unloaded.contains(name);
+        self.asleep
+            .retain(|name, _| wanted.versions.iter().any(|(wanted, _)| wanted == name));
+        let is_wanted =
+            |name: &Name| !self.unloaded.contains(name) && !self.asleep.contains_key(name);
         wanted.versions.retain(|(name, _)| is_wanted(name));
         wanted.aliases.retain(|(name, _), _| is_wanted(name));
         wanted.unknown.retain(|name, _| is_wanted(name));
@@ -155,7 +245,17 @@ impl Follower {
             .retain(|version, _| wanted.versions.contains(version));
         let current = state.registry.current();
         let next = self.next(&wanted, &current, state);
-        state.metrics.failed_versions.set(self.failed.len() as i64);
+        let broken: Vec<_> = current
+            .versions()
+            .filter(|version| version.batcher.is_broken())
+            .collect();
+        for version in &broken {
+            let what = format!("{} failed while it computed", title(version));
+            self.tell(what, &ServeError::Broken);
+        }
+        let failed = self.failed.len() + broken.len();
+        state.metrics.failed_versions.set(failed as i64);
+        state.metrics.asleep_models.set(self.asleep.len() as i64);
         if next.is_same(&current) {
             return;
         }
@@ -199,6 +299,9 @@ impl Follower {
         for name in &self.unloaded {
             next.add_unloaded(name);
         }
+        for (name, bytes) in &self.asleep {
+            next.add_asleep(name, *bytes);
+        }
         for ((name, alias), number) in &wanted.aliases {
             let model = current.model(name.as_str());
             let before = model.and_then(|model| {
@@ -238,7 +341,9 @@ impl Follower {
             return Some(Arc::clone(version));
         }
         // Two of the same version would count in the same place, until the first to go takes it away.
-        let is_it = |version: &Arc<Version>| (&version.name, version.number) == (name, number);
+        let is_it = |version: &Arc<Version>| {
+            (&version.name, version.number) == (name, number) && !version.batcher.is_broken()
+        };
         if let Some(index) = self.retired.iter().position(is_it) {
             return Some(self.retired.swap_remove(index));
         }

@@ -9,7 +9,7 @@ use strata_nn::LevelWeights;
 use strata_package::{Access, OpenPackage, PackageError, Pick, Selector, Store};
 use strata_spec::Name;
 
-use super::{BatchLimits, Registry, Version};
+use super::{BatchLimits, Registry, Version, memory::to_sleep};
 use crate::{ServeError, ServeOptions, metrics::Metrics};
 
 /// Within what asynchronous programs call short: other connections of the same thread hardly notice.
@@ -22,6 +22,8 @@ pub(crate) struct Source {
     models: Option<Vec<Selector>>,
     access: Access,
     limits: BatchLimits,
+    /// Bytes of all versions in memory.
+    pub(super) memory: usize,
 }
 
 /// What should be served at this moment.
@@ -40,9 +42,12 @@ impl Source {
             store: Store::open(&options.store)?,
             models: options.models.clone(),
             access: options.access.clone(),
+            memory: options.limits.memory_bytes,
             limits: BatchLimits {
                 queue_rows: options.limits.queue_rows,
                 batch_rows: options.limits.batch_rows,
+                batch_bytes: options.limits.batch_bytes,
+                latency_target: options.limits.latency_target,
                 inline: INLINE,
             },
         })
@@ -126,7 +131,13 @@ pub(crate) fn load(source: &Source, metrics: &Metrics) -> Result<Registry, Serve
     let mut registry = Registry::default();
     for (name, number) in &wanted.versions {
         registry.add(Arc::new(source.load(name, *number, metrics)?));
+        // Each is opened once, so that one that cannot be opened is named now.
+        let asleep = to_sleep(&registry, source.memory, 0, Some(name));
+        if !asleep.is_empty() {
+            registry = registry.with_asleep(&asleep);
+        }
     }
+    metrics.asleep_models.set(registry.asleep().len() as i64);
     if registry.is_empty() {
         return Err(ServeError::NoModels {
             store: source.folder(),

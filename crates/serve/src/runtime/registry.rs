@@ -16,6 +16,8 @@ pub(crate) struct Registry {
     failed: BTreeSet<(Name, u64)>,
     /// Models that a caller has unloaded.
     unloaded: BTreeSet<Name>,
+    /// Models that do not fit into memory beside the others, with their bytes there.
+    asleep: BTreeMap<Name, usize>,
 }
 
 /// The registry of this moment.
@@ -27,7 +29,7 @@ pub(crate) struct LiveRegistry(RwLock<Arc<Registry>>);
 pub(crate) struct Model {
     versions: BTreeMap<u64, Arc<Version>>,
     /// Only those whose version is served.
-    aliases: BTreeMap<String, Arc<Version>>,
+    aliases: BTreeMap<String, u64>,
 }
 
 /// The alias that answers where a caller names no version.
@@ -76,15 +78,72 @@ impl Registry {
         self.unloaded.iter()
     }
 
+    /// The same without some versions.
+    pub(crate) fn without(&self, is_gone: impl Fn(&Version) -> bool) -> Self {
+        let mut rest = Self {
+            models: HashMap::new(),
+            failed: self.failed.clone(),
+            unloaded: self.unloaded.clone(),
+            asleep: self.asleep.clone(),
+        };
+        for version in self.versions().filter(|version| !is_gone(version)) {
+            rest.add(Arc::clone(version));
+        }
+        for (name, model) in &self.models {
+            if let Some(rest) = rest.models.get_mut(name) {
+                let aliases = model.aliases.iter();
+                let kept = aliases.filter(|(_, number)| rest.versions.contains_key(number));
+                rest.aliases = kept
+                    .map(|(alias, number)| (alias.clone(), *number))
+                    .collect();
+            }
+        }
+        rest
+    }
+
+    /// The same with these models asleep.
+    pub(crate) fn with_asleep(&self, names: &[Name]) -> Self {
+        let mut rest = self.without(|version| names.contains(&version.name));
+        for name in names {
+            let versions = self
+                .models
+                .get(name.as_str())
+                .into_iter()
+                .flat_map(Model::versions);
+            let bytes = versions.map(|version| version.memory).sum();
+            rest.add_asleep(name, bytes);
+        }
+        rest
+    }
+
+    /// Shows that a model, which takes so many bytes in memory, is loaded when it is asked.
+    pub(crate) fn add_asleep(&mut self, name: &Name, bytes: usize) {
+        self.asleep.insert(name.clone(), bytes);
+    }
+
+    /// Models that are loaded when they are asked, and what they take in memory.
+    pub(crate) fn asleep(&self) -> &BTreeMap<Name, usize> {
+        &self.asleep
+    }
+
+    /// Whether the model is loaded when it is asked.
+    pub(crate) fn is_asleep(&self, name: &str) -> bool {
+        !self.asleep.is_empty() && self.asleep.keys().any(|asleep| asleep.as_str() == name)
+    }
+
+    /// Bytes of all versions.
+    pub(crate) fn memory(&self) -> usize {
+        self.versions().map(|version| version.memory).sum()
+    }
+
     /// Lets callers name a version by an alias; without effect if the version is not served.
     pub(crate) fn add_alias(&mut self, name: &Name, alias: &Name, version: u64) {
         let Some(model) = self.models.get_mut(name.as_str()) else {
             return;
         };
-        let Some(version) = model.versions.get(&version).cloned() else {
-            return;
-        };
-        model.aliases.insert(alias.to_string(), version);
+        if model.versions.contains_key(&version) {
+            model.aliases.insert(alias.to_string(), version);
+        }
     }
 
     pub(crate) fn model(&self, name: &str) -> Option<&Model> {
@@ -101,6 +160,7 @@ impl Registry {
             && self.models.iter().all(is_same)
             && self.failed == other.failed
             && self.unloaded == other.unloaded
+            && self.asleep == other.asleep
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -119,15 +179,16 @@ impl Model {
     /// The version that a caller names by number or alias. Without a name: the one that the alias
     /// `stable` names, else the highest.
     pub(crate) fn version(&self, named: Option<&str>) -> Option<&Arc<Version>> {
+        let aliased = |alias: &str| {
+            let number = self.aliases.get(alias)?;
+            self.versions.get(number)
+        };
         match named {
-            None => self
-                .aliases
-                .get(STABLE)
-                .or_else(|| self.versions.values().next_back()),
+            None => aliased(STABLE).or_else(|| self.versions.values().next_back()),
             // An alias may look like a number: numbers come first, since they never change what they mean.
             Some(text) => number(text)
                 .and_then(|n| self.versions.get(&n))
-                .or_else(|| self.aliases.get(text)),
+                .or_else(|| aliased(text)),
         }
     }
 
@@ -139,7 +200,7 @@ impl Model {
     /// The aliases that callers may use, and the versions that they name.
     pub(crate) fn aliases(&self) -> impl Iterator<Item = (&String, u64)> {
         let aliases = self.aliases.iter();
-        aliases.map(|(alias, version)| (alias, version.number))
+        aliases.map(|(alias, version)| (alias, *version))
     }
 
     fn is_same(&self, other: &Self) -> bool {

@@ -20,6 +20,8 @@ pub(crate) struct Statistics {
     input: Sum,
     compute: Sum,
     output: Sum,
+    cache_hit: Sum,
+    cache_miss: Sum,
     rows: AtomicU64,
     last_milliseconds: AtomicU64,
     /// Of each number of rows that were computed together. There are as many as batches and requests may have rows.
@@ -55,6 +57,9 @@ pub(crate) struct Counted {
     pub(crate) input: Duration,
     pub(crate) compute: Duration,
     pub(crate) output: Duration,
+    /// To look for answers that were given before, with and without success.
+    pub(crate) cache_hit: Duration,
+    pub(crate) cache_miss: Duration,
     /// Rows that were answered.
     pub(crate) rows: u64,
     /// When the last request was answered, since 1970; 0 if none was.
@@ -77,16 +82,27 @@ impl Statistics {
         batch.ns += nanoseconds(took);
     }
 
-    /// A request of `rows` rows was answered.
+    /// A request was answered, for which `rows` rows were computed: none if its answer was kept from one before.
     pub(crate) fn succeeded(&self, rows: usize, took: &Took, all: time::Duration) {
         self.success.add(all);
-        self.queue.add(took.queue);
-        self.input.add(took.input);
-        self.compute.add(took.compute);
-        self.output.add(took.output);
+        if rows > 0 {
+            self.queue.add(took.queue);
+            self.input.add(took.input);
+            self.compute.add(took.compute);
+            self.output.add(took.output);
+        }
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
         let now = Timestamp::now().as_millisecond().unsigned_abs();
         self.last_milliseconds.store(now, Ordering::Relaxed);
+    }
+
+    /// An answer was looked for among those that were given before.
+    pub(crate) fn looked_up(&self, is_found: bool, took: time::Duration) {
+        if is_found {
+            self.cache_hit.add(took);
+        } else {
+            self.cache_miss.add(took);
+        }
     }
 
     /// A request was refused.
@@ -103,6 +119,8 @@ impl Statistics {
             input: self.input.read(),
             compute: self.compute.read(),
             output: self.output.read(),
+            cache_hit: self.cache_hit.read(),
+            cache_miss: self.cache_miss.read(),
             rows: self.rows.load(Ordering::Relaxed),
             last_milliseconds: self.last_milliseconds.load(Ordering::Relaxed),
             batches: batches.clone(),

@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -32,7 +33,13 @@ pub(crate) struct Version {
     pub(crate) batcher: Batcher,
     pub(crate) origin: Origin,
     pub(crate) routes: Routes,
+    /// Bytes of its weights, once for the plan and once for explanations.
+    pub(crate) memory: usize,
+    used: AtomicU64,
 }
+
+/// How often a version was looked up, in all.
+static LOOKED_UP: AtomicU64 = AtomicU64::new(0);
 
 /// A task of a version that is not the final one.
 #[derive(Debug)]
@@ -67,6 +74,8 @@ impl Version {
         let plan = Plan::compile(&shape, &levels, weights, manifest.precision);
         let exits = Exits::new(&plan, manifest);
         let batches = metrics.batches(name.as_str(), number, &exits.names);
+        let memory = memory(weights);
+        batches.memory.set(memory as i64);
         let level_names: Vec<_> = levels.iter().map(|level| level.name.to_string()).collect();
         Ok(Self {
             origin: Origin::new(&name, number, digest, &level_names),
@@ -82,13 +91,33 @@ impl Version {
             digest,
             name,
             number,
+            memory,
+            used: AtomicU64::new(LOOKED_UP.fetch_add(1, Ordering::Relaxed)),
         })
+    }
+
+    /// It was looked up for a request.
+    pub(crate) fn touch(&self) {
+        let now = LOOKED_UP.fetch_add(1, Ordering::Relaxed);
+        self.used.store(now, Ordering::Relaxed);
+    }
+
+    /// When it was last looked up, by the count of look-ups.
+    pub(crate) fn last_used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Numbers in one prepared row.
     pub(crate) fn row_len(&self) -> usize {
         self.shape.iter().product()
     }
+}
+
+/// Bytes of the weights, once for the plan and once for explanations. What a plan packs in other formats is about as large.
+fn memory(weights: &[LevelWeights]) -> usize {
+    let tensors = weights.iter().flat_map(LevelWeights::iter);
+    let numbers: usize = tensors.map(|(_, tensor)| tensor.values.len()).sum();
+    2 * numbers * size_of::<f32>()
 }
 
 fn labels(task: &Classification) -> Vec<String> {

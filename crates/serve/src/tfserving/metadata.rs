@@ -18,7 +18,16 @@ pub(crate) fn status<'a>(
     served: impl Iterator<Item = &'a Arc<Version>>,
     failed: &[u64],
 ) -> Response {
-    let served = served.map(|version| (version.number, ("AVAILABLE", "OK", "")));
+    let mut is_ready = false;
+    let served = served.map(|version| {
+        let state = if version.batcher.is_broken() {
+            ("END", "INTERNAL", "failed while it answered; load it anew")
+        } else {
+            is_ready = true;
+            ("AVAILABLE", "OK", "")
+        };
+        (version.number, state)
+    });
     let failed = failed.iter().map(|number| {
         let why = "cannot be opened; see the server's log";
         (*number, ("END", "INTERNAL", why))
@@ -34,7 +43,7 @@ pub(crate) fn status<'a>(
         })
     });
     let all: Vec<Value> = all.collect();
-    let body = json!({ "name": name, "ready": true, "model_version_status": all });
+    let body = json!({ "name": name, "ready": is_ready, "model_version_status": all });
     response(body.to_string())
 }
 

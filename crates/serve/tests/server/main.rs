@@ -13,6 +13,7 @@ mod model;
 mod mutations;
 mod refusals;
 mod running;
+mod runtime;
 mod swap;
 mod tfserving;
 mod wire;

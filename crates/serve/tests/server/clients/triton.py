@@ -58,6 +58,7 @@ text = [triton.InferRequestedOutput(name, binary_data=False) for name in ("proba
 json = ask(rows, "FP32", binary=False, outputs=text, request_id="7", model_version="stable", timeout=20_000_000)
 assert json.get_response()["id"] == "7"
 assert (json.as_numpy("probabilities") == probabilities).all()
+assert (ask(rows, "FP32", priority=1, timeout=20_000_000).as_numpy("probabilities") == probabilities).all()
 mixed = [triton.InferRequestedOutput("probabilities"), triton.InferRequestedOutput("class", binary_data=False)]
 assert (ask(rows.reshape(3, 1, 4, 4), "FP32", outputs=mixed).as_numpy("probabilities") == probabilities).all()
 

@@ -60,6 +60,7 @@ response = answer.get_response()
 assert response.id == "7" and response.model_version == "1" and len(response.raw_output_contents) == 3
 assert response.parameters["version"].int64_param == 1
 assert response.parameters["digest"].string_param.startswith("sha256:")
+assert (ask(rows, "FP32", priority=1, timeout=20_000_000).as_numpy("probabilities") == probabilities).all()
 only = [triton.InferRequestedOutput("class")]
 assert [t.name for t in ask(rows, "FP32", outputs=only).get_response().outputs] == ["class"]
 assert (ask(rows.reshape(3, 1, 4, 4), "FP32", model_version="stable").as_numpy("probabilities") == probabilities).all()
@@ -126,6 +127,7 @@ for wrong in (
     lambda: typed("UINT8", [1, 4, 4, 1], uint_contents=[256] * 16),
     lambda: typed("BYTES", [1], bytes_contents=[b"no image"]),
     lambda: typed("FP32", [3, 16], fp32_contents=flat, parameters={"timeout": -1}),
+    lambda: typed("FP32", [3, 16], fp32_contents=flat, parameters={"priority": -1}),
 ):
     assert code_of(wrong) == "INVALID_ARGUMENT", code_of(wrong)
 assert code_of(lambda: typed("FP32", [5000, 16], raw=bytes(5000 * 64))) == "RESOURCE_EXHAUSTED"
