@@ -36,7 +36,7 @@ pub(crate) struct Load {
 pub(crate) enum Request {
     /// The whole request, head and body.
     Http1(Vec<u8>),
-    Grpc(Call),
+    Grpc(Box<Call>),
 }
 
 impl Load {

@@ -74,7 +74,11 @@ fn main() -> Result<ExitCode> {
     let body = read(&arguments.body)?;
     let answers = arguments.answers.iter().map(read).collect::<Result<_>>()?;
     let request = if arguments.grpc {
-        Request::Grpc(grpc::Call::new(&target, &arguments.headers, &body)?)
+        Request::Grpc(Box::new(grpc::Call::new(
+            &target,
+            &arguments.headers,
+            &body,
+        )?))
     } else {
         Request::Http1(request::post(&target, &arguments.headers, &body)?)
     };

@@ -111,7 +111,7 @@ fn by_erf(x: f32) -> Normal {
 #[inline(always)]
 fn by_tanh(x: f32) -> Normal {
     // sqrt(8 / pi), for twice the tangent's argument.
-    let factor = 1.595_769_1;
+    let factor = 1.595_769;
     let square = x * x;
     let argument = factor * x * (1.0 + 0.044_715 * square);
     let exponential = exp_of_negative(-argument.abs());
