@@ -52,7 +52,10 @@ def levels_of(count):
     for names in TOGETHER[count]:
         layers = [layer for name in names for layer in by_name[name]["layers"]]
         levels.append(by_name[names[-1]] | {"layers": layers})
-    return recipe | {"levels": levels}
+    train = recipe["train"]
+    kept = {level["name"] for level in levels}
+    settings = {name: setting for name, setting in train["levels"].items() if name in kept}
+    return recipe | {"levels": levels, "train": train | {"levels": settings}}
 
 
 WORK = Work(

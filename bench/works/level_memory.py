@@ -61,6 +61,7 @@ def four_levels():
     """The recipe `cifar10-layered` with that network."""
     recipe = recipes.shipped("cifar10-layered")
     recipe["train"]["objective"] = "cross-entropy"
+    del recipe["train"]["levels"]
     blocks, levels = resnet(blocks=5), []
     for count in LEVELS:
         layers = [layer for _ in range(count) for layer in next(blocks)]

@@ -85,7 +85,7 @@ pub use recipe::{NamedHead, RECIPE_FORMAT, Recipe};
 pub use strategy::{Boundary, LevelRule, Schedule, Strategy};
 pub use task::{Classification, Task};
 pub use train::{
-    Adam, AdamW, Clip, Cosine, EarlyStopping, FeatureCache, Greedy, LevelTraining, Lookahead,
-    MonitoredMetric, Objective, OneCycle, Optimizer, Precision, RateSchedule, Rates, Sgd, Staged,
-    Step, Train,
+    Adam, AdamW, Clip, Cosine, EarlyStopping, FeatureCache, Greedy, InfoPro, LevelTraining,
+    Lookahead, MonitoredMetric, Objective, OneCycle, Optimizer, Precision, RateSchedule, Rates,
+    Sgd, Staged, Step, Train,
 };

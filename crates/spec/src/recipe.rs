@@ -188,7 +188,41 @@ impl Recipe {
         check_data(&self.data, &self.preparation)?;
         check_task_data(&self.tasks, &self.data)?;
         check_train(&self.train, self.data.may_have_validation())?;
-        check_strategy(&self.train, &self.levels)
+        check_strategy(&self.train, &self.levels)?;
+        self.check_auxiliary_heads()
+    }
+
+    /// Checks them as heads of their levels, which they are while the levels learn.
+    fn check_auxiliary_heads(&self) -> Result<(), Problem> {
+        for (index, level) in self.levels.iter().enumerate() {
+            let layers = match self.train.levels.get(&level.name) {
+                Some(setting) if !setting.auxiliary.is_empty() => setting.auxiliary.clone(),
+                _ => continue,
+            };
+            let field = format!("train.levels.{}.auxiliary", level.name);
+            if level.head.is_some() {
+                let text = format!(
+                    "level `{}` has a head of its own, with which it learns: leave one of them out",
+                    level.name
+                );
+                return Err((field, text));
+            }
+            let mut levels = self.levels.clone();
+            for head in levels.iter_mut().filter_map(|level| level.head.as_mut()) {
+                head.mirrored = false;
+            }
+            levels[index].head = Some(Head {
+                task: self.final_task().name.clone(),
+                layers,
+                mirrored: false,
+            });
+            let head = format!("levels[{index}].head");
+            check_levels(&levels, &self.tasks, &self.preparation).map_err(|(place, text)| {
+                let place = place.replacen(&format!("{head}.layers"), &field, 1);
+                (place.replacen(&head, &field, 1), text)
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Name, Strategy};
+use crate::{Layer, Name, Strategy};
 
 /// How a network learns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,9 @@ pub struct Train {
     /// Settings of the strategy `staged`.
     #[serde(default)]
     pub staged: Staged,
+    /// Settings of the objective `infopro`.
+    #[serde(default)]
+    pub infopro: InfoPro,
     /// Weights to begin with: a file of named tensors (`.safetensors`, `.pth`, `.pt`, `.th`), relative to the recipe.
     /// Default: fresh ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,6 +111,11 @@ pub struct LevelTraining {
     /// Epochs of its turn in `greedy`. Default: those of the training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epochs: Option<usize>,
+    /// The layers of its auxiliary head, for a level without a head: from the level's output to the classes of the final
+    /// task. The model does not keep it. Default: on maps a convolution, the mean of each map and two dense layers; one
+    /// dense layer on rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub auxiliary: Vec<Layer>,
 }
 
 /// Settings of [`Strategy::Greedy`].
@@ -144,6 +152,19 @@ pub struct Staged {
     pub epochs: Option<usize>,
     /// What the learning rate of each level is, as a share of that of the level above it. Default: 0.5.
     pub decay: f64,
+}
+
+/// What the two parts of [`Objective::InfoPro`] count at the lowest level. At the highest level below the top, prediction
+/// counts 1 and reconstruction nothing; between them they change along a line. With heads as deep as what is above their
+/// levels, little reconstruction is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct InfoPro {
+    /// The mean squared error of the input made from the features. Default: 0.625. (Wang et al. 2021 have 5 for the
+    /// cross-entropy of a logistic output, which is an eighth as curved.)
+    pub reconstruction: f64,
+    /// The cross-entropy of the head. Default: 0.5.
+    pub prediction: f64,
 }
 
 /// The rule that turns gradients into steps. The gradient is `g`, the weight `w`, the rate `lr`.
@@ -432,6 +453,7 @@ impl Default for LevelTraining {
             weight: 1.0,
             rate: 1.0,
             epochs: None,
+            auxiliary: Vec::new(),
         }
     }
 }
@@ -441,6 +463,15 @@ impl Default for Greedy {
         Self {
             cache: FeatureCache::default(),
             views: 1,
+        }
+    }
+}
+
+impl Default for InfoPro {
+    fn default() -> Self {
+        Self {
+            reconstruction: 0.625,
+            prediction: 0.5,
         }
     }
 }

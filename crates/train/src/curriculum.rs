@@ -2,16 +2,17 @@
 
 use strata_nn::{Learns, Objective, Role, auxiliary_head, side_layers};
 use strata_spec::{
-    Boundary, FeatureCache, Head, Layer, Level, Objective as Word, Recipe, Schedule, level_shapes,
+    Boundary, FeatureCache, Head, InfoPro, Layer, Level, Objective as Word, Recipe, Schedule,
+    level_shapes,
 };
 
 /// Share of cross-entropy in `predsim` (Nøkland & Eidnes 2019, section 3.1).
 const PREDICTION_OF_PREDSIM: f64 = 0.01;
-/// What reconstruction and prediction count in `infopro` at the lowest level, and at the highest that has it; between them
-/// along a line (Wang et al. 2021, appendix). There the lowest reconstruction counts 5, by the cross-entropy of a logistic
-/// output; the squared error here is 8 times as curved.
-const INFOPRO_LOWEST: (f64, f64) = (5.0 / 8.0, 0.5);
-const INFOPRO_HIGHEST: (f64, f64) = (0.0, 1.0);
+/// What reconstruction and prediction count in `infopro` at the highest level that has it (Wang et al. 2021, appendix).
+const INFOPRO_HIGHEST: InfoPro = InfoPro {
+    reconstruction: 0.0,
+    prediction: 1.0,
+};
 
 /// What a network learns with, and when.
 #[derive(Clone, Debug)]
@@ -55,12 +56,16 @@ impl Curriculum {
             .map(|level| train.strategy.rule(level, count))
             .collect();
         let mut levels = recipe.levels.clone();
-        for (level, (rule, shapes)) in levels.iter_mut().zip(rules.iter().zip(&shapes)) {
-            if rule.objective && level.head.is_none() {
+        for (index, level) in levels.iter_mut().enumerate() {
+            if rules[index].objective && level.head.is_none() {
                 let task = recipe.final_task();
+                let mut layers = setting(recipe, index).auxiliary;
+                if layers.is_empty() {
+                    layers = auxiliary_head(&shapes[index].output, task.classification.classes);
+                }
                 level.head = Some(Head {
                     task: task.name.clone(),
-                    layers: auxiliary_head(&shapes.output, task.classification.classes),
+                    layers,
                     mirrored: false,
                 });
             }
@@ -218,13 +223,14 @@ fn objective(recipe: &Recipe, level: usize) -> Objective {
             reconstruction: 0.0,
         },
         Word::InfoPro => {
+            let lowest = recipe.train.infopro;
             // From 0 at the lowest level to 1 at the highest below the top.
             let height = level as f64 / (last.max(2) - 1) as f64;
             let along = |from: f64, to: f64| from + (to - from) * height;
             Objective {
-                prediction: along(INFOPRO_LOWEST.1, INFOPRO_HIGHEST.1),
+                prediction: along(lowest.prediction, INFOPRO_HIGHEST.prediction),
                 similarity: 0.0,
-                reconstruction: along(INFOPRO_LOWEST.0, INFOPRO_HIGHEST.0),
+                reconstruction: along(lowest.reconstruction, INFOPRO_HIGHEST.reconstruction),
             }
         }
     };

@@ -123,6 +123,22 @@ fn an_auxiliary_head_is_not_kept_and_an_exit_is() {
 }
 
 #[test]
+fn an_auxiliary_head_is_what_the_recipe_says_and_is_not_kept() {
+    let auxiliary = "train.levels.hidden.auxiliary=[{ dense = { units = 7 } }, 'relu', { dense = { units = 3 } }]";
+    let local = "train.strategy=local";
+    let (own, default) = (learned(&[auxiliary, local]), learned(&[local]));
+    assert!(own.heads.is_empty());
+    let names = |trained: &Trained| -> Vec<String> {
+        let names = trained.weights[0].iter().map(|(name, _)| name.to_owned());
+        names.collect()
+    };
+    assert_eq!(names(&own), names(&default));
+    assert_ne!(own.weights, default.weights);
+    // The same recipe end to end, where nobody asks for it.
+    assert_eq!(learned(&[auxiliary]).weights, learned(&[]).weights);
+}
+
+#[test]
 fn a_level_may_have_a_task_of_its_own() {
     // The lower level tells the first class from the two others.
     let tasks = "tasks=[{ name = \"first\", classification = { classes = 2, groups = [[0], [1, 2]] } }, \

@@ -7,6 +7,14 @@ pub(crate) fn check_strategy(train: &Train, levels: &[Level]) -> Result<(), Prob
     check_range("train.accumulate", train.accumulate, 1, 1024)?;
     check_range("train.greedy.views", train.greedy.views, 1, 1024)?;
     within("train.staged.decay", train.staged.decay, 1e-6, 1.0)?;
+    let infopro = train.infopro;
+    within(
+        "train.infopro.reconstruction",
+        infopro.reconstruction,
+        0.0,
+        1e6,
+    )?;
+    within("train.infopro.prediction", infopro.prediction, 1e-6, 1e6)?;
     if let Some(epochs) = train.staged.epochs {
         check_range("train.staged.epochs", epochs, 1, 1_000_000)?;
         let needed = epochs.saturating_mul(levels.len());
@@ -136,6 +144,22 @@ mod tests {
             ],
             "train.staged.epochs: the lowest of 3 levels would begin to learn after 12 of 10 epochs: expected less, or more \
              `train.epochs`",
+        );
+    }
+
+    #[test]
+    fn auxiliary_heads_are_checked_as_heads_are() {
+        check_error(
+            &["train.levels.shapes.auxiliary=[{ dense = { units = 9 } }]"],
+            "train.levels.shapes.auxiliary: level `shapes`: its head gives rows of shape [9], but task `digit` has 10 classes",
+        );
+        check_error(
+            &["train.levels.shapes.auxiliary=[{ dense = { units = 0 } }]"],
+            "train.levels.shapes.auxiliary[0].dense.units: expected 1 to 1048576, found 0",
+        );
+        check_error(
+            &["train.levels.digits.auxiliary=[{ dense = { units = 10 } }]"],
+            "train.levels.digits.auxiliary: level `digits` has a head of its own, with which it learns: leave one of them out",
         );
     }
 
