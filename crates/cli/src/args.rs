@@ -1,5 +1,6 @@
 mod bytes;
 mod level;
+mod rollout;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -12,6 +13,7 @@ use strata_spec::Name;
 use crate::sealing::SealingArgs;
 use bytes::bytes;
 pub(crate) use level::{Change, GateArgs, Level, LevelSelector};
+pub(crate) use rollout::{Rollout, Start, Status};
 
 /// Trains networks end to end or level by level, packages them, serves them and explains their answers.
 #[derive(Debug, Parser)]
@@ -84,6 +86,12 @@ pub(crate) enum Command {
         after_help = "Example:  strata level replace mnist-mlp hidden --from mnist-new@2"
     )]
     Level(Level),
+    /// Move callers from one version of a model to another under the eyes of the server, or let it compare them.
+    #[command(
+        subcommand,
+        after_help = "Example:  strata rollout start mnist-mlp@4 --percent 5 --sticky x-user-id"
+    )]
+    Rollout(Rollout),
     /// Manage the API keys of callers.
     #[command(
         subcommand,

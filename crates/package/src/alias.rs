@@ -54,7 +54,7 @@ impl Store {
         self.write_aliases(name, &aliases)
     }
 
-    fn write_aliases(
+    pub(crate) fn write_aliases(
         &self,
         name: &Name,
         aliases: &BTreeMap<Name, u64>,

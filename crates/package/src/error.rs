@@ -76,6 +76,14 @@ pub enum PackageError {
         /// The alias.
         alias: Name,
     },
+    /// A rollout that cannot be begun, changed or ended so.
+    #[error("model `{name}`: {problem}")]
+    Rollout {
+        /// The model.
+        name: Name,
+        /// Why, and what can be done.
+        problem: String,
+    },
     /// A file that the store keeps for itself is damaged.
     #[error("{}: {problem}", .path.display())]
     Damaged {

@@ -15,6 +15,7 @@
 //!   models/<name>/versions/<n>/levels/<level>.safetensors.age    a blob by hard link (plain: without .age)
 //!   models/<name>/versions/<n>/model.sig
 //!   models/<name>/aliases.json
+//!   models/<name>/rollout.json              a change from one version to another that is under way, or the last one
 //!   models/<name>/next                      the next version's number, once a version was removed
 //! ```
 //!
@@ -57,6 +58,7 @@ mod keys;
 mod passphrase;
 mod remove;
 mod revise;
+mod rollout;
 mod seal;
 mod selector;
 mod signature;
@@ -71,6 +73,9 @@ pub use identity::{
 };
 pub use keys::{AgeKey, KeyError, Recipient, Signer, Verifier};
 pub use passphrase::Passphrase;
+pub use rollout::{
+    Bounds, Compared, Ended, Figures, Outcome, Percent, PercentError, Rollout, RolloutMode, Side,
+};
 pub use seal::{
     MAX_PLAIN_BYTES, MAX_WORK_FACTOR, SealError, SealedFor, open, seal, seal_by_passphrase,
 };

@@ -12,7 +12,7 @@ impl Store {
     /// Removes a version, and the blobs that no other version has. Its number is never given again.
     ///
     /// # Errors
-    /// There is no such version, an alias names it, or the disk refuses.
+    /// There is no such version, an alias names it, a rollout to it is under way, or the disk refuses.
     pub fn remove(&self, name: &Name, version: u64) -> Result<(), PackageError> {
         let _lock = self.lock()?;
         if !self.versions(name)?.contains(&version) {
@@ -27,6 +27,18 @@ impl Store {
                 name: name.clone(),
                 version,
                 alias,
+            });
+        }
+        // One that cannot be read keeps nothing: its alias answers alone.
+        if let Ok(Some(rollout)) = self.rollout(name)
+            && rollout.ended.is_none()
+            && rollout.to == version
+        {
+            return Err(PackageError::Rollout {
+                name: name.clone(),
+                problem: format!(
+                    "a rollout to version {version} is under way: promote or abort it first"
+                ),
             });
         }
         // Only the highest number could be given again. It is reserved before the version goes, so that a

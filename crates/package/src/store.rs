@@ -1,6 +1,6 @@
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
 };
 
@@ -206,6 +206,22 @@ impl Store {
 
     /// Waits until no other writer is at work, then clears away what a writer that crashed has left.
     pub(crate) fn lock(&self) -> Result<File, PackageError> {
+        let (file, path) = self.lock_file()?;
+        file.lock().map_err(io_error("lock", &path))?;
+        self.swept(file)
+    }
+
+    /// The same without waiting: none if another writer is at work.
+    pub(crate) fn try_lock(&self) -> Result<Option<File>, PackageError> {
+        let (file, path) = self.lock_file()?;
+        match file.try_lock() {
+            Ok(()) => self.swept(file).map(Some),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
+        }
+    }
+
+    fn lock_file(&self) -> Result<(File, PathBuf), PackageError> {
         let path = self.root.join(".lock");
         let file = OpenOptions::new()
             .create(true)
@@ -213,13 +229,16 @@ impl Store {
             .write(true)
             .open(&path)
             .map_err(io_error("open", &path))?;
-        file.lock().map_err(io_error("lock", &path))?;
+        Ok((file, path))
+    }
+
+    fn swept(&self, lock: File) -> Result<File, PackageError> {
         // The workspace goes last: as long as it is there, even empty, there may be blobs that nobody names.
         if self.workspace().exists() {
             self.collect_blobs()?;
             files::remove_all(&self.workspace())?;
         }
-        Ok(file)
+        Ok(lock)
     }
 
     /// The number that the next version of a model gets: never one that was in use before.

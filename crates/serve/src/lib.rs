@@ -19,7 +19,7 @@
 //!
 //! The folders: `access` (keys and the guard), `runtime` (models in memory and their batches), `http`
 //! (connections, routes, refusals), `infer` (one request for an answer, whatever protocol it came by), `oip`, `grpc`, `tfserving`,
-//! `kserve` and `explain` (the protocols), `openapi`. Whatever is logged goes through `log`.
+//! `kserve` and `explain` (the protocols), `rollout` (which of two versions answers, and how they compare), `openapi`. Whatever is logged goes through `log`.
 //!
 //! ```no_run
 //! use strata_package::Access;
@@ -46,6 +46,7 @@ mod metrics;
 mod oip;
 mod openapi;
 mod options;
+mod rollout;
 mod runtime;
 mod server;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::runtime::Took;
+use crate::{rollout::RolloutMetrics, runtime::Took};
 
 /// The type of the text that [`Metrics::text`] gives.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     pub(crate) failed_versions: Gauge,
     /// Models that are loaded when they are asked.
     pub(crate) asleep_models: Gauge,
+    pub(crate) rollouts: RolloutMetrics,
 }
 
 /// The counters of one route of one version, looked up once: a look-up costs more than counting. They are shown as long as
@@ -213,6 +214,7 @@ impl Metrics {
             asleep_models.clone(),
         );
         Self {
+            rollouts: RolloutMetrics::new(&mut registry),
             registry,
             requests,
             seconds,
@@ -423,6 +425,7 @@ mod tests {
         );
         batches.cache_hits.inc();
         batches.cache_misses.inc();
+        let rollout = metrics.rollouts.show("mnist", "a", [3, 4]);
         let text = metrics.text();
         check_dashboard(&text);
         for line in [
@@ -435,6 +438,7 @@ mod tests {
             "# UNIT strata_stage_seconds seconds",
             "strata_stage_seconds_sum{model=\"mnist\",version=\"3\",stage=\"queue\"} 0.002",
             "strata_stage_seconds_count{model=\"mnist\",version=\"3\",stage=\"encode\"} 1",
+            "strata_rollout_errors_total{model=\"mnist\",rollout=\"a\",version=\"4\"} 0",
             "strata_model_memory_bytes{model=\"mnist\",version=\"3\"} 1000",
             "# EOF",
         ] {
@@ -444,7 +448,7 @@ mod tests {
             );
         }
         // A version that is no longer served is not shown.
-        drop((route, batches));
+        drop((route, batches, rollout));
         let text = metrics.text();
         assert!(!text.contains("mnist"), "{text}");
     }

@@ -48,6 +48,7 @@ mod data;
 mod digest;
 mod error;
 mod exits;
+mod interface;
 mod layer;
 mod level;
 mod manifest;
@@ -70,6 +71,7 @@ pub use data::{DataSpec, Validation};
 pub use digest::{Digest, DigestError};
 pub use error::RecipeError;
 pub use exits::{ExitCalibration, ExitThreshold, exits};
+pub use interface::Interface;
 pub use layer::{
     AdaptiveAveragePool, Approximation, AveragePool, BatchNorm, Branches, Conv, Dense, Dropout,
     Gelu, Layer, LayerNorm, MaxPool, Pair, Residual, Scale, ShapeError, Start, Subsample, Window,

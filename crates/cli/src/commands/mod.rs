@@ -13,6 +13,7 @@ mod opened;
 mod predict;
 mod quickstart;
 mod recipe;
+mod rollout;
 mod serve;
 mod train;
 
@@ -35,6 +36,7 @@ pub(crate) fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Models(command) => models::run(command, output),
         Command::Exits(command) => exits::run(command, output),
         Command::Level(command) => level::run(command, output),
+        Command::Rollout(command) => rollout::run(command, output),
         Command::Keys(command) => keys::run(command, output),
         Command::Identity(command) => identity::run(command, output),
         Command::Import(args) => import::run(args, output),

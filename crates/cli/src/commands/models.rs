@@ -113,7 +113,8 @@ pub(super) fn added(manifest: &Manifest, store: &Path, output: Output) -> anyhow
     })
 }
 
-fn exact(model: &Selector, expected: &str) -> anyhow::Result<u64> {
+/// The version of a selector that names one by its number.
+pub(super) fn exact(model: &Selector, expected: &str) -> anyhow::Result<u64> {
     match &model.pick {
         Pick::Version(version) => Ok(*version),
         _ => Err(usage(format!(

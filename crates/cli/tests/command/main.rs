@@ -15,6 +15,7 @@ mod questions;
 mod quickstart;
 mod recipes;
 mod resume;
+mod rollout;
 mod runs;
 mod secrets;
 mod server;

@@ -46,7 +46,7 @@ pub(crate) async fn explain(state: &State, asked: Asked) -> Result<Response, Ref
         oip::question(&bytes, json_bytes, version, limits)
     };
     let explained = compute(state, &asked, parse).await?;
-    Ok(response(answer(&asked.version, &explained)))
+    Ok(response(answer(&asked.routed.version, &explained)))
 }
 
 /// Explains the one row of a request that `parse` reads.
@@ -64,7 +64,7 @@ pub(crate) async fn compute(
         question,
         rows,
         deadline,
-    } = read(state, &asked.version, length, asked.deadline, parse).await?;
+    } = read(state, &asked.routed.version, length, asked.deadline, parse).await?;
     if question.count != 1 {
         return Err(Refusal::Malformed(format!(
             "expected one row to explain, found {}",
@@ -72,7 +72,7 @@ pub(crate) async fn compute(
         )));
     }
     let settings = settings(&question.parameters)?;
-    let (version, asked_settings) = (asked.version.clone(), settings.clone());
+    let (version, asked_settings) = (asked.routed.version.clone(), settings.clone());
     let work = tokio::task::spawn_blocking(move || {
         // Held by the work, not by who waits for it: the caller may leave while it goes on.
         let _slot = slot;

@@ -1,5 +1,6 @@
 use std::{pin::Pin, sync::Arc, time::Instant};
 
+use hyper::HeaderMap;
 use prost::Message;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
@@ -25,8 +26,21 @@ fn named(version: &str) -> Option<&str> {
 }
 
 impl Inference {
-    /// Finds the version that a message names, if its caller may do this to the model.
+    /// Finds the version that a message names, and counts the call with it.
     fn find(
+        &self,
+        ongoing: &Ongoing,
+        action: Action,
+        name: &str,
+        version: &str,
+    ) -> Result<(Arc<Registry>, Arc<Version>), Refusal> {
+        let found = self.look_up(ongoing, action, name, version)?;
+        ongoing.found(&found.1);
+        Ok(found)
+    }
+
+    /// Finds the version that a message names, if its caller may do this to the model.
+    fn look_up(
         &self,
         ongoing: &Ongoing,
         action: Action,
@@ -36,7 +50,6 @@ impl Inference {
         ongoing.caller()?.authorize(action, Some(name))?;
         let registry = self.0.registry.current();
         let version = find_version(&registry, name, named(version))?;
-        ongoing.found(&version);
         Ok((registry, version))
     }
 
@@ -55,12 +68,17 @@ impl Inference {
     async fn infer(
         &self,
         ongoing: &Ongoing,
+        headers: &HeaderMap,
         message: pb::ModelInferRequest,
         deadline: Instant,
     ) -> Result<pb::ModelInferResponse, Refusal> {
         let (name, version) = (&message.model_name, &message.model_version);
         self.awake(ongoing, Action::Infer, name, deadline).await?;
-        let (_, version) = self.find(ongoing, Action::Infer, name, version)?;
+        let routed = {
+            let (registry, found) = self.look_up(ongoing, Action::Infer, name, version)?;
+            registry.route(found, named(version), headers, ongoing.caller()?.id())
+        };
+        ongoing.found(&routed.version);
         let bytes = message.encoded_len();
         let is_raw = !message.raw_input_contents.is_empty();
         let parse = move |version: &Version, limits| {
@@ -69,7 +87,7 @@ impl Inference {
         let write = move |version: &Version, question: &Question, answered: &_| {
             infer::response(version, question, answered, is_raw)
         };
-        run(&self.0, &version, bytes, deadline, parse, write).await
+        run(&self.0, &routed, bytes, deadline, parse, write).await
     }
 }
 
@@ -150,7 +168,9 @@ impl GrpcInferenceService for Inference {
         request: Request<pb::ModelInferRequest>,
     ) -> Result<Response<pb::ModelInferResponse>, Status> {
         let ongoing = Ongoing::of(&request)?;
-        let answer = self.infer(&ongoing, request.into_inner(), ongoing.deadline());
+        let (metadata, _, message) = request.into_parts();
+        let headers = metadata.into_headers();
+        let answer = self.infer(&ongoing, &headers, message, ongoing.deadline());
         answer
             .await
             .map(Response::new)
@@ -164,14 +184,19 @@ impl GrpcInferenceService for Inference {
     ) -> Result<Response<Answers>, Status> {
         let ongoing = Ongoing::of(&request)?;
         let own = self.clone();
-        let answers = request.into_inner().then(move |message| {
-            let (own, ongoing) = (own.clone(), ongoing.clone());
+        let (metadata, _, messages) = request.into_parts();
+        let headers = Arc::new(metadata.into_headers());
+        let answers = messages.then(move |message| {
+            let (own, ongoing, headers) = (own.clone(), ongoing.clone(), headers.clone());
             async move {
                 let message = message?;
                 let id = message.id.clone();
                 let mut share = Share::new(&own.0.bodies);
                 let answered = match share.grow(message.encoded_len()) {
-                    Ok(()) => own.infer(&ongoing, message, ongoing.next_deadline()).await,
+                    Ok(()) => {
+                        let deadline = ongoing.next_deadline();
+                        own.infer(&ongoing, &headers, message, deadline).await
+                    }
                     Err(refusal) => Err(refusal),
                 };
                 Ok(match answered {

@@ -24,7 +24,7 @@ pub(crate) type Response = hyper::Response<http_body_util::Full<bytes::Bytes>>;
 
 /// What a route's code gets of a request, once the guard let it in.
 pub(crate) struct Asked {
-    pub(crate) version: std::sync::Arc<crate::runtime::Version>,
+    pub(crate) routed: crate::rollout::Routed,
     /// The length of the body's JSON, if binary tensors follow it.
     pub(crate) json_bytes: Option<usize>,
     pub(crate) body: Body,

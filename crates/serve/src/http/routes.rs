@@ -48,10 +48,22 @@ pub(crate) enum Endpoint {
     ExplainInstances,
     Alive,
     OpenApi,
+    Rollouts,
+    Rollout,
+}
+
+impl Endpoint {
+    /// Whether it gives what a network makes of rows.
+    pub(crate) fn is_question(self) -> bool {
+        matches!(
+            self,
+            Self::Infer | Self::Explain | Self::Predict | Self::Classify | Self::ExplainInstances
+        )
+    }
 }
 
 /// All routes. The most frequent ones come first, since they are compared in this order.
-pub(crate) static ROUTES: [Route; 40] = [
+pub(crate) static ROUTES: [Route; 42] = [
     post(
         "infer",
         "/v2/models/{model}/infer",
@@ -245,6 +257,18 @@ pub(crate) static ROUTES: [Route; 40] = [
         "/openapi.json",
         Action::Metadata,
         Endpoint::OpenApi,
+    ),
+    get(
+        "rollouts",
+        "/api/v1/rollouts",
+        Action::Metadata,
+        Endpoint::Rollouts,
+    ),
+    get(
+        "rollouts",
+        "/api/v1/rollouts/{model}",
+        Action::Metadata,
+        Endpoint::Rollout,
     ),
     post(
         "load",

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     access::{Caller, Turn},
     explain, kserve, metrics, oip, openapi,
+    rollout::{self, Routed},
     runtime::{Registry, Version},
     tfserving,
 };
@@ -147,6 +148,7 @@ async fn guarded(
             Endpoint::Server => Ok(oip::server()),
             Endpoint::Models => Ok(kserve::models(state, caller)),
             Endpoint::OpenApi => Ok(openapi::document()),
+            Endpoint::Rollouts => Ok(rollout::reports(state, caller)),
             Endpoint::Metrics => Ok(metrics_text(state)),
             Endpoint::Statistics => {
                 let registry = state.registry.current();
@@ -172,6 +174,9 @@ async fn guarded(
             .await
             .unwrap_or(Err(Refusal::Overdue));
     }
+    if let Endpoint::Rollout = route.endpoint {
+        return rollout::report(state, name);
+    }
     if state.registry.current().is_asleep(name) {
         if let Endpoint::ModelReady = route.endpoint {
             return Ok(json(r#"{"ready":true}"#));
@@ -187,10 +192,17 @@ async fn guarded(
             Some(Named::Version(version)) => find_version(&registry, name, Some(version))?,
             None => find_version(&registry, name, None)?,
         };
+        let routed = if route.endpoint.is_question() {
+            let named = named.map(|(Named::Version(named) | Named::Label(named))| named);
+            registry.route(found, named, &head.headers, caller.id())
+        } else {
+            Routed::to(found)
+        };
+        let found = &routed.version;
         trail.version = Some(found.clone());
         match (route.endpoint, registry.model(name)) {
             (Endpoint::Model, Some(model)) => {
-                return Ok(oip::model(model, &found, &failed(&registry, name)));
+                return Ok(oip::model(model, found, &failed(&registry, name)));
             }
             (Endpoint::Status, Some(model)) if named.is_none() => {
                 let failed = failed(&registry, name);
@@ -200,13 +212,14 @@ async fn guarded(
                 let all: Vec<_> = model.versions().cloned().collect();
                 return Ok(oip::statistics(&all));
             }
-            _ => found,
+            _ => routed,
         }
     };
+    let version = &found.version;
     match route.endpoint {
-        Endpoint::ModelReady => oip::model_ready(&found),
-        Endpoint::Status => Ok(tfserving::status(name, [found].iter(), &[])),
-        Endpoint::SignatureMetadata => Ok(tfserving::metadata(&found)),
+        Endpoint::ModelReady => oip::model_ready(version),
+        Endpoint::Status => Ok(tfserving::status(name, [version.clone()].iter(), &[])),
+        Endpoint::SignatureMetadata => Ok(tfserving::metadata(version)),
         Endpoint::Regress => Err(tfserving::regress()),
         Endpoint::Predict => {
             tfserving::predict(state, asked(state, head, trail, found, start).await?).await
@@ -217,7 +230,7 @@ async fn guarded(
         Endpoint::ExplainInstances => {
             kserve::explain(state, asked(state, head, trail, found, start).await?).await
         }
-        Endpoint::Statistics => Ok(oip::statistics(&[found])),
+        Endpoint::Statistics => Ok(oip::statistics(std::slice::from_ref(version))),
         Endpoint::Infer => oip::infer(state, asked(state, head, trail, found, start).await?).await,
         Endpoint::Explain => {
             explain::explain(state, asked(state, head, trail, found, start).await?).await
@@ -304,13 +317,13 @@ async fn asked(
     state: &State,
     head: &Parts,
     trail: &mut Trail,
-    version: Arc<Version>,
+    routed: Routed,
     start: Instant,
 ) -> Result<Asked, Refusal> {
     let json_bytes = json_bytes(&head.headers)?;
     let (body, deadline) = read_body(state, head, trail, start).await?;
     Ok(Asked {
-        version,
+        routed,
         json_bytes,
         body,
         deadline,

@@ -10,6 +10,7 @@ use tokio::time::timeout_at;
 use super::{Question, RowLimits, Source, Task, Waiter, cache::key};
 use crate::{
     http::{Refusal, State},
+    rollout::{Routed, Shadow},
     runtime::{Answered, Ask, Priority, Took, Version},
 };
 
@@ -25,13 +26,14 @@ const WRITE_INLINE: usize = 16 << 10;
 /// What a protocol is made of are `parse`, which reads the `bytes` bytes of a body, and `write`, which makes an answer.
 pub(crate) async fn infer<T: Send + 'static>(
     state: &State,
-    version: &Arc<Version>,
+    routed: &Routed,
     bytes: usize,
     deadline: Instant,
     parse: impl FnOnce(&Version, RowLimits) -> Result<Question, Refusal> + Send + 'static,
     write: impl FnOnce(&Version, &Question, &Answered) -> T + Send + 'static,
 ) -> Result<T, Refusal> {
     let began = Instant::now();
+    let version = &routed.version;
     let mut caller = Leaving {
         cancelled: Some(&state.metrics.cancelled),
     };
@@ -42,7 +44,7 @@ pub(crate) async fn infer<T: Send + 'static>(
             deadline,
         } = read(state, version, bytes, deadline, parse).await?;
         let read_in = began.elapsed();
-        let (answered, is_kept) = answered(state, version, &question, rows, deadline).await?;
+        let (answered, is_kept) = answered(state, routed, &question, rows, deadline).await?;
         // As in Triton, rows that were not computed are not counted as such.
         let count = if is_kept { 0 } else { question.count };
         let took = answered.took;
@@ -82,12 +84,13 @@ pub(crate) async fn infer<T: Send + 'static>(
 /// What was answered before, or what is computed now; and whether it was before.
 async fn answered(
     state: &State,
-    version: &Version,
+    routed: &Routed,
     question: &Question,
     rows: Vec<f32>,
     deadline: Instant,
 ) -> Result<(Arc<Answered>, bool), Refusal> {
     let began = Instant::now();
+    let version = &*routed.version;
     let cache = state.cache.as_ref();
     let cache = cache.map(|cache| (cache, key(version, question, &rows)));
     if let Some((cache, key)) = &cache {
@@ -97,13 +100,20 @@ async fn answered(
             return Ok((found, true));
         }
     }
+    let shadow = Shadow::of(routed, &rows, question.count, |other| way(other, question));
     let ask = Ask {
         rows,
         way: way(version, question),
         deadline,
         priority: Priority::new(question.parameters.priority),
     };
-    let answered = Arc::new(version.batcher.answer(ask).await?);
+    let outcome = version.batcher.answer(ask).await;
+    routed.count(outcome.as_ref().map_err(|problem| *problem));
+    let answered = Arc::new(outcome?);
+    if let Some(shadow) = shadow {
+        let deadline = Instant::now() + state.limits.request_time;
+        shadow.ask(answered.clone(), deadline);
+    }
     if let Some((cache, key)) = cache {
         let kept = Answered {
             took: Took::default(),

@@ -50,7 +50,7 @@ pub(crate) async fn explain(state: &State, asked: Asked) -> Result<Response, Ref
         Ok(question)
     };
     let explained = explain::compute(state, &asked, parse).await?;
-    let explanation = of_row(&asked.version, &explained);
+    let explanation = of_row(&asked.routed.version, &explained);
     tfserving::predict_with(state, asked, "explanations", &format!("[{explanation}]")).await
 }
 

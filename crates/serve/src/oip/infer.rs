@@ -14,7 +14,7 @@ use crate::{
 /// `POST …/infer`
 pub(crate) async fn infer(state: &State, asked: Asked) -> Result<Response, Refusal> {
     let Asked {
-        version,
+        routed,
         json_bytes,
         body,
         deadline,
@@ -23,7 +23,7 @@ pub(crate) async fn infer(state: &State, asked: Asked) -> Result<Response, Refus
     let parse =
         move |version: &Version, limits: RowLimits| question(&bytes, json_bytes, version, limits);
     let length = body.bytes.len();
-    let body = run(state, &version, length, deadline, parse, answer::write).await?;
+    let body = run(state, &routed, length, deadline, parse, answer::write).await?;
     let mut response = json(body.bytes);
     if let Some(length) = body.json {
         let headers = response.headers_mut();

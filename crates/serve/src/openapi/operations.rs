@@ -87,6 +87,8 @@ pub(super) fn operation(endpoint: Endpoint, requests: &Requests) -> Operation {
             operation.answer.content_type = crate::metrics::CONTENT_TYPE;
             operation
         }
+        Endpoint::Rollouts => get("The rollouts of all models", STRATA, "Rollouts"),
+        Endpoint::Rollout => get("The rollout of a model", STRATA, "Rollout"),
         Endpoint::OpenApi => get("This document", STRATA, "Document"),
         Endpoint::Index => optional(post(
             "The versions of all models",

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use strata_package::Selector;
+use strata_package::{Outcome, Selector};
 use strata_spec::Name;
 
 use super::{
@@ -25,6 +25,7 @@ use crate::{
     ServeError,
     http::State,
     log::{Log, plain},
+    rollout::{OnRollout, adopt},
 };
 
 /// How often the store is looked at: some small files are read.
@@ -215,12 +216,44 @@ impl Follower {
             .retain(|version| Arc::strong_count(version) > 1);
     }
 
+    /// Says how rollouts ended here or why they are not carried out, and records the ends in the store.
+    fn end_rollouts(&mut self, state: &State) {
+        let current = state.registry.current();
+        for (name, rollout) in current.rollouts() {
+            let trial = match rollout {
+                OnRollout::Trial(trial) => trial,
+                OnRollout::Idle { problem, .. } => {
+                    self.tell(format!("the rollout of {name} is idle"), problem);
+                    continue;
+                }
+            };
+            trial.judge();
+            let (Some(ended), None) = (trial.ended(), &trial.rollout.ended) else {
+                continue;
+            };
+            let (id, to) = (&trial.rollout.id, trial.rollout.to);
+            let (what, is_back) = match ended.outcome {
+                Outcome::RolledBack => ("rolled back", true),
+                Outcome::Promoted => ("to be promoted", false),
+            };
+            let what = format!("the rollout {id} of {name} to version {to} is {what}");
+            if self.tell(what, &ended.reason) && is_back {
+                state.metrics.rollouts.rolled_back.inc();
+            }
+            if let Err(error) = self.source.end_rollout(name, id, ended) {
+                let what = format!("the end of the rollout {id} of {name} cannot be recorded");
+                self.tell(what, &error);
+            }
+        }
+    }
+
     fn look(&mut self, state: &State) {
         self.look_with(None, state);
     }
 
     /// Serves what the store says now. `woken` is not put to sleep for what is new.
     fn look_with(&mut self, woken: Option<&Name>, state: &State) {
+        self.end_rollouts(state);
         self.exchange(state);
         self.make_room(0, woken, state);
     }
@@ -325,6 +358,8 @@ impl Follower {
                 }
             }
         }
+        let adopted = adopt(&wanted.rollouts, &next, current, &state.metrics.rollouts);
+        next.set_rollouts(adopted);
         next
     }
 
@@ -371,14 +406,16 @@ impl Follower {
         }
     }
 
-    /// Says a problem once, not every time that it is tried again.
-    fn tell(&mut self, what: String, problem: &dyn std::error::Error) {
+    /// Says a problem once, not every time that it is tried again; whether it was not said before.
+    fn tell(&mut self, what: String, problem: &dyn std::fmt::Display) -> bool {
         let problem = problem.to_string();
-        if self.told.get(&what) != Some(&problem) {
-            let line = format!("{what}, what is served goes on: {problem}");
-            self.log.write(plain(&line, LONGEST_LINE));
-            self.told.insert(what, problem);
+        if self.told.get(&what) == Some(&problem) {
+            return false;
         }
+        let line = format!("{what}, what is served goes on: {problem}");
+        self.log.write(plain(&line, LONGEST_LINE));
+        self.told.insert(what, problem);
+        true
     }
 }
 

@@ -6,11 +6,11 @@ use std::{
 };
 
 use strata_nn::LevelWeights;
-use strata_package::{Access, OpenPackage, PackageError, Pick, Selector, Store};
+use strata_package::{Access, Ended, OpenPackage, PackageError, Pick, Rollout, Selector, Store};
 use strata_spec::Name;
 
 use super::{BatchLimits, Registry, Version, memory::to_sleep};
-use crate::{ServeError, ServeOptions, metrics::Metrics};
+use crate::{ServeError, ServeOptions, metrics::Metrics, rollout::adopt};
 
 /// Within what asynchronous programs call short: other connections of the same thread hardly notice.
 const INLINE: Duration = Duration::from_micros(100);
@@ -30,10 +30,14 @@ pub(crate) struct Source {
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) versions: BTreeSet<(Name, u64)>,
+    /// Those of them that only a rollout asks for.
+    pub(crate) candidates: BTreeSet<(Name, u64)>,
     /// What each alias of their models names.
     pub(crate) aliases: BTreeMap<(Name, Name), u64>,
     /// Models of which it cannot be told.
     pub(crate) unknown: BTreeMap<Name, PackageError>,
+    /// The rollouts of models, or why they cannot be read: then their aliases answer alone.
+    pub(crate) rollouts: BTreeMap<Name, Result<Rollout, PackageError>>,
 }
 
 impl Source {
@@ -90,7 +94,42 @@ impl Source {
             }
             wanted.aliases.insert((name.clone(), alias), version);
         }
+        self.add_rollout(wanted, selector);
         Ok(())
+    }
+
+    /// A version that is named by its number never moves, so a rollout is nothing to it.
+    fn add_rollout(&self, wanted: &mut Wanted, selector: &Selector) {
+        let name = &selector.name;
+        let rollout = match (&selector.pick, self.store.rollout(name)) {
+            (Pick::Version(_), _) | (_, Ok(None)) => return,
+            (Pick::Alias(alias), Ok(Some(rollout))) if *alias != rollout.alias => return,
+            (_, Err(error)) => Err(error),
+            (_, Ok(Some(rollout))) => Ok(rollout),
+        };
+        if let Ok(rollout) = &rollout {
+            let alias = (name.clone(), rollout.alias.clone());
+            if rollout.ended.is_none() && wanted.aliases.get(&alias) == Some(&rollout.from) {
+                let candidate = (name.clone(), rollout.to);
+                if wanted.versions.insert(candidate.clone()) {
+                    wanted.candidates.insert(candidate);
+                }
+            }
+        }
+        wanted.rollouts.insert(name.clone(), rollout);
+    }
+
+    /// Records how a rollout ended; false if that has to wait for another writer.
+    ///
+    /// # Errors
+    /// The store cannot be written to.
+    pub(crate) fn end_rollout(
+        &self,
+        name: &Name,
+        id: &str,
+        ended: &Ended,
+    ) -> Result<bool, PackageError> {
+        self.store.end_rollout(name, id, ended)
     }
 
     /// Opens a version and makes it ready to answer.
@@ -122,7 +161,7 @@ impl Source {
 }
 
 /// Opens every version that is to be served. Any that cannot be opened is an error: a server that came up
-/// without a model would look well.
+/// without a model would look well. Only a version that but a rollout asks for may be missing: its callers have another.
 pub(crate) fn load(source: &Source, metrics: &Metrics) -> Result<Registry, ServeError> {
     let mut wanted = source.wanted()?;
     if let Some((_, error)) = wanted.unknown.pop_first() {
@@ -130,7 +169,12 @@ pub(crate) fn load(source: &Source, metrics: &Metrics) -> Result<Registry, Serve
     }
     let mut registry = Registry::default();
     for (name, number) in &wanted.versions {
-        registry.add(Arc::new(source.load(name, *number, metrics)?));
+        match source.load(name, *number, metrics) {
+            Ok(version) => registry.add(Arc::new(version)),
+            // The rollout is idle then, and the thread that follows the store says why.
+            Err(_) if wanted.candidates.contains(&(name.clone(), *number)) => continue,
+            Err(error) => return Err(error),
+        }
         // Each is opened once, so that one that cannot be opened is named now.
         let asleep = to_sleep(&registry, source.memory, 0, Some(name));
         if !asleep.is_empty() {
@@ -146,5 +190,12 @@ pub(crate) fn load(source: &Source, metrics: &Metrics) -> Result<Registry, Serve
     for ((name, alias), number) in &wanted.aliases {
         registry.add_alias(name, alias, *number);
     }
+    let rollouts = adopt(
+        &wanted.rollouts,
+        &registry,
+        &Registry::default(),
+        &metrics.rollouts,
+    );
+    registry.set_rollouts(rollouts);
     Ok(registry)
 }

@@ -29,6 +29,11 @@ impl Priority {
         Self(named.unwrap_or(DEFAULT_LEVEL))
     }
 
+    /// That of copies, for which nobody waits.
+    pub(crate) fn lowest() -> Self {
+        Self(LEVELS)
+    }
+
     /// When a request that came at `since` would have come if it had the highest one.
     fn rank(self, since: Instant) -> Instant {
         since + LEVEL_TIME * u32::try_from(self.0 - 1).unwrap_or(0)

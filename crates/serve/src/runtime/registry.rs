@@ -3,9 +3,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use hyper::HeaderMap;
 use strata_spec::Name;
 
 use super::Version;
+use crate::rollout::{OnRollout, Routed};
 
 /// The models that are served. It is never changed, only exchanged as a whole: what a request has looked up stays what it
 /// is until the request is answered.
@@ -18,6 +20,8 @@ pub(crate) struct Registry {
     unloaded: BTreeSet<Name>,
     /// Models that do not fit into memory beside the others, with their bytes there.
     asleep: BTreeMap<Name, usize>,
+    /// Which of two versions answer some models' requests.
+    rollouts: BTreeMap<Name, OnRollout>,
 }
 
 /// The registry of this moment.
@@ -85,6 +89,7 @@ impl Registry {
             failed: self.failed.clone(),
             unloaded: self.unloaded.clone(),
             asleep: self.asleep.clone(),
+            rollouts: self.rollouts.clone(),
         };
         for version in self.versions().filter(|version| !is_gone(version)) {
             rest.add(Arc::clone(version));
@@ -146,6 +151,47 @@ impl Registry {
         }
     }
 
+    pub(crate) fn set_rollouts(&mut self, rollouts: BTreeMap<Name, OnRollout>) {
+        self.rollouts = rollouts;
+    }
+
+    pub(crate) fn rollouts(&self) -> &BTreeMap<Name, OnRollout> {
+        &self.rollouts
+    }
+
+    /// The rollout of a model.
+    pub(crate) fn rollout(&self, name: &str) -> Option<&OnRollout> {
+        // There are few, and mostly none.
+        let mut all = self.rollouts.iter();
+        all.find(|(own, _)| own.as_str() == name).map(|(_, on)| on)
+    }
+
+    /// Who answers a request for `found`, which the caller named by number or alias, or by nothing.
+    pub(crate) fn route(
+        &self,
+        found: Arc<Version>,
+        named: Option<&str>,
+        headers: &HeaderMap,
+        key_id: &str,
+    ) -> Routed {
+        let name = found.name.as_str();
+        let Some(OnRollout::Trial(trial)) = self.rollout(name) else {
+            return Routed::to(found);
+        };
+        let rollout = &trial.rollout;
+        let is_by_alias = named.unwrap_or(STABLE) == rollout.alias.as_str();
+        let model = self.model(name);
+        let alias =
+            |model: &Model| model.aliases.get(rollout.alias.as_str()) == Some(&rollout.from);
+        let candidate = model
+            .filter(|model| is_by_alias && found.number == rollout.from && alias(model))
+            .and_then(|model| model.numbered(rollout.to));
+        match candidate {
+            Some(candidate) => trial.route(found, candidate, headers, key_id),
+            None => Routed::to(found),
+        }
+    }
+
     pub(crate) fn model(&self, name: &str) -> Option<&Model> {
         self.models.get(name)
     }
@@ -161,6 +207,7 @@ impl Registry {
             && self.failed == other.failed
             && self.unloaded == other.unloaded
             && self.asleep == other.asleep
+            && self.rollouts == other.rollouts
     }
 
     pub(crate) fn is_empty(&self) -> bool {

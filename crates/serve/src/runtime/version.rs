@@ -7,7 +7,7 @@ use std::{
 use strata_data::Preparer;
 use strata_explain::Explainer;
 use strata_nn::{LevelWeights, Plan};
-use strata_spec::{Classification, Digest, Manifest, Name, Preparation};
+use strata_spec::{Classification, Digest, Interface, Manifest, Name, Preparation};
 
 use super::{BatchLimits, Batcher, Exits, origin::Origin};
 use crate::metrics::{Metrics, RouteMetrics};
@@ -28,6 +28,8 @@ pub(crate) struct Version {
     /// What it answers besides, from the same pass.
     pub(crate) others: Vec<OtherTask>,
     pub(crate) exits: Exits,
+    /// What callers rely on.
+    pub(crate) interface: Interface,
     pub(crate) preparer: Preparer,
     pub(crate) explainer: Explainer,
     pub(crate) batcher: Batcher,
@@ -81,6 +83,7 @@ impl Version {
             origin: Origin::new(&name, number, digest, &level_names),
             others: other_tasks(&plan, manifest),
             exits,
+            interface: Interface::of(manifest),
             batcher: Batcher::start(plan, limits, batches)?,
             explainer: Explainer::new(&shape, &image.normalisations(), &levels, weights),
             preparer: Preparer::new(image),

@@ -119,7 +119,7 @@ async fn answer(
         add_origin(&mut response, version, answered);
         response
     };
-    run(state, &asked.version, length, asked.deadline, parse, write).await
+    run(state, &asked.routed, length, asked.deadline, parse, write).await
 }
 
 /// Says by whom a request was answered.

@@ -54,7 +54,19 @@ fn check(script: &str) {
         );
         return;
     };
-    let running = Running::start();
+    check_on(&Running::start(), &python, script);
+}
+
+/// Versions of `tiny` by the header `x-user`, over HTTP and gRPC. A rollout of it must be under way that goes by it.
+pub(crate) fn check_users(running: &Running) {
+    if let Ok(python) = env::var("STRATA_TEST_PYTHON") {
+        check_on(running, &python, "rollout.py");
+    } else {
+        println!("skipped: set STRATA_TEST_PYTHON");
+    }
+}
+
+fn check_on(running: &Running, python: &str, script: &str) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("image.png");
     std::fs::write(&file, png(&model::pixels(9, model::ROW))).unwrap();

@@ -12,6 +12,7 @@ mod limits;
 mod model;
 mod mutations;
 mod refusals;
+mod rollout;
 mod running;
 mod runtime;
 mod swap;

@@ -82,6 +82,24 @@ impl Model {
         }
     }
 
+    /// One whose numbers grow out of all bounds, whatever it is asked.
+    pub(crate) fn poisoned() -> Self {
+        let mut model = Self::new(1, 8);
+        let shapes = level_shapes(&[1, SIDE, SIDE], &model.levels).unwrap();
+        let poisoned = model.weights.iter().zip(&model.levels).zip(&shapes);
+        let poisoned = poisoned.map(|((weights, level), shapes)| {
+            let most = |(name, tensor): (&String, &WeightTensor)| {
+                let shape = tensor.shape.clone();
+                let values = vec![f32::MAX; tensor.values.len()];
+                (name.clone(), WeightTensor { shape, values })
+            };
+            let tensors = weights.iter().map(most).collect();
+            LevelWeights::new(tensors, level, shapes).unwrap()
+        });
+        model.weights = poisoned.collect();
+        model
+    }
+
     /// A network with the exits `low` and `middle`, and a level `kind` above them that answers a task of its own.
     pub(crate) fn with_exits(hidden: usize) -> Self {
         let dense = |units| Layer::Dense(Dense { units });

@@ -279,13 +279,15 @@ fn status_and_metadata_are_as_each_client_wants_them() {
 #[test]
 fn a_version_that_cannot_be_opened_is_shown_as_such() {
     let running = Running::start();
-    let version = running::model("tiny", 3).add_to(&running.store, "tiny", &running.identity);
-    assert_eq!(version, 3);
-    let manifest = running
-        .store
-        .path()
-        .join("models/tiny/versions/3/manifest.json");
-    damage(&manifest);
+    // Damaged before the server can see it.
+    let versions = running.store.path().join("models/tiny/versions");
+    let made = running.store.path().join("made");
+    fs::create_dir(&made).unwrap();
+    for file in ["manifest.json", "model.sig"] {
+        fs::copy(versions.join("2").join(file), made.join(file)).unwrap();
+    }
+    damage(&made.join("manifest.json"));
+    fs::rename(&made, versions.join("3")).unwrap();
     let find = || {
         let status = running.admin().get("/v1/models/tiny").answer();
         status["model_version_status"][0].clone()
