@@ -1,5 +1,10 @@
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
+use serde::Serialize;
 use strata_spec::Name;
 
 use crate::{
@@ -59,22 +64,25 @@ impl Store {
         name: &Name,
         aliases: &BTreeMap<Name, u64>,
     ) -> Result<(), PackageError> {
-        let path = self.aliases_file(name);
-        let mut json =
-            serde_json::to_vec_pretty(aliases).map_err(|error| PackageError::Damaged {
-                path: path.clone(),
-                problem: error.to_string(),
-            })?;
+        self.replace_json(&self.aliases_file(name), aliases)
+    }
+
+    /// Replaces a small JSON file of the store at one stroke. The caller holds the lock.
+    pub(crate) fn replace_json(
+        &self,
+        path: &Path,
+        value: &impl Serialize,
+    ) -> Result<(), PackageError> {
+        let mut json = serde_json::to_vec_pretty(value).map_err(|error| PackageError::Damaged {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        })?;
         json.push(b'\n');
-        self.replace_file(&path, &json)
+        self.replace_file(path, &json)
     }
 
     /// Replaces a small file of the store at one stroke. The caller holds the lock.
-    pub(crate) fn replace_file(
-        &self,
-        path: &std::path::Path,
-        bytes: &[u8],
-    ) -> Result<(), PackageError> {
+    pub(crate) fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<(), PackageError> {
         let workspace = self.workspace();
         fs::create_dir_all(&workspace).map_err(io_error("make", &workspace))?;
         let result = files::replace(path, &workspace.join("file"), bytes);

@@ -17,9 +17,10 @@
 //!   ([`Limits`]), and each limit answers with a status of its own.
 //! - No answer without its origin: version, digest of the manifest, and the levels that gave it.
 //!
-//! The folders: `access` (keys and the guard), `runtime` (models in memory and their batches), `http`
-//! (connections, routes, refusals), `infer` (one request for an answer, whatever protocol it came by), `oip`, `grpc`, `tfserving`,
-//! `kserve` and `explain` (the protocols), `rollout` (which of two versions answers, and how they compare), `openapi`. Whatever is logged goes through `log`.
+//! The folders: `access` (keys and the guard), `runtime` (models in memory and their batches), `http` (connections,
+//! routes, refusals), `infer` (one request for an answer, whatever protocol it came by), `oip`, `grpc`, `tfserving`,
+//! `kserve` and `explain` (the protocols), `rollout` (which of two versions answers, and how they compare), `openapi`.
+//! Whatever is logged goes through `log`.
 //!
 //! ```no_run
 //! use strata_package::Access;

@@ -60,18 +60,11 @@ fn a_rollout_goes_on_after_a_kill_and_is_promoted_or_aborted() {
     let place = place();
     let key = key(&place);
     place.write("key", &key);
-    let status = |server: &Server| {
-        let args = [
-            "rollout",
-            "status",
-            "tiny",
-            "--server",
-            &server.address,
-            "--key-file",
-            "key",
-        ];
-        place.answer(&args)
+    let ask = |server: &Server| {
+        let address = &server.address;
+        format!("rollout status tiny --server {address} --key-file key")
     };
+    let status = |server: &Server| place.answer(&words(&ask(server)));
     let server = Server::start(&place, &["--model", "tiny:stable"]);
     assert_eq!(status(&server), json!({ "model": "tiny", "state": "none" }));
     let start =
@@ -92,16 +85,7 @@ fn a_rollout_goes_on_after_a_kill_and_is_promoted_or_aborted() {
         half.iter().filter(|v| **v == 1).count()
     );
     assert_eq!(shown["rollout"]["id"], started["rollout"]["id"]);
-    let args = [
-        "rollout",
-        "status",
-        "tiny",
-        "--server",
-        &server.address,
-        "--key-file",
-        "key",
-    ];
-    let text = place.run(&args).success().out;
+    let text = place.run(&words(&ask(&server))).success().out;
     assert!(
         text.contains("tiny from version 1 to 2: running") && text.contains("candidate"),
         "{text}"

@@ -207,14 +207,7 @@ impl Store {
     }
 
     fn write_rollout(&self, name: &Name, rollout: &Rollout) -> Result<(), PackageError> {
-        let path = self.rollout_file(name);
-        let mut json =
-            serde_json::to_vec_pretty(rollout).map_err(|error| PackageError::Damaged {
-                path: path.clone(),
-                problem: error.to_string(),
-            })?;
-        json.push(b'\n');
-        self.replace_file(&path, &json)
+        self.replace_json(&self.rollout_file(name), rollout)
     }
 
     fn rollout_file(&self, name: &Name) -> PathBuf {

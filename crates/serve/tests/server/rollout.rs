@@ -4,7 +4,7 @@ use std::{
     fs,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::{
     client::{Client, numbers},
     clients::check_users,
     model::{LABELS, Model, ROW, rows},
-    running::{self, Running},
+    running::{self, Running, metric, until},
 };
 
 const INFER: &str = "/v2/models/tiny/infer";
@@ -69,14 +69,6 @@ fn report(client: &mut Client) -> Value {
     client.get(REPORT).answer()
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(20), "never: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 fn question(rows: &[f32]) -> String {
     let image = json!({"name": "image", "datatype": "FP32", "shape": [rows.len() / ROW, ROW], "data": rows});
     json!({ "inputs": [image] }).to_string()
@@ -103,12 +95,6 @@ fn version_for(client: &mut Client, path: &str, user: &str) -> u64 {
 
 fn stored(running: &Running) -> Rollout {
     running.store.rollout(&name("tiny")).unwrap().unwrap()
-}
-
-fn metric(client: &mut Client, line: &str) -> f64 {
-    let text = String::from_utf8(client.get("/metrics").body).unwrap();
-    let value = text.lines().find_map(|found| found.strip_prefix(line));
-    value.map_or(0.0, |value| value.trim().parse().unwrap())
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use strata_package::{Identity, Store};
@@ -184,4 +185,20 @@ impl Drop for Running {
         self.stop();
         self.wait();
     }
+}
+
+/// Waits until something is so, since a server needs a moment.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(20), "never: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The value of a line of `/metrics`, by its beginning; 0 without such a line.
+pub(crate) fn metric(client: &mut Client, line: &str) -> f64 {
+    let text = String::from_utf8(client.get("/metrics").body).unwrap();
+    let value = text.lines().find_map(|found| found.strip_prefix(line));
+    value.map_or(0.0, |value| value.trim().parse().unwrap())
 }

@@ -1,9 +1,6 @@
 //! How requests are queued, kept, counted and given up.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::thread;
 
 use serde_json::{Value, json};
 use strata_serve::{Action, KeyModels};
@@ -11,7 +8,7 @@ use strata_serve::{Action, KeyModels};
 use crate::{
     client::Client,
     model::{ROW, rows},
-    running::Running,
+    running::{Running, metric, until},
 };
 
 const INFER: &str = "/v2/models/tiny/infer";
@@ -20,21 +17,6 @@ fn question(seed: u64, count: usize, parameters: Value) -> String {
     let data = rows(seed, count);
     let image = json!({"name": "image", "datatype": "FP32", "shape": [count, ROW], "data": data});
     json!({"parameters": parameters, "inputs": [image]}).to_string()
-}
-
-fn metric(client: &mut Client, line: &str) -> f64 {
-    let text = String::from_utf8(client.get("/metrics").body).unwrap();
-    let value = text.lines().find_map(|found| found.strip_prefix(line));
-    value.map_or(0.0, |value| value.trim().parse().unwrap())
-}
-
-/// Waits until something is so, since the server needs a moment.
-fn until(mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(20));
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]
@@ -77,13 +59,13 @@ fn a_key_has_so_many_requests_at_a_time_and_others_are_not_kept_waiting() {
     let mut busy = running.client().with_key(&one);
     busy.send_head("POST", INFER, &[("Content-Length", "100")]);
     let mut more = running.client().with_key(&one);
-    until(|| more.get("/v2").status == 429);
+    until("the turns are used up", || more.get("/v2").status == 429);
     let refused = more.get("/v2");
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(running.admin().get("/v2").status, 200);
     busy.send(&[b' '; 100]);
     assert_eq!(busy.reply().status, 400);
-    until(|| more.get("/v2").status == 200);
+    until("there is a turn again", || more.get("/v2").status == 200);
 }
 
 #[test]
@@ -161,7 +143,7 @@ fn a_caller_that_leaves_is_not_computed_for() {
     let running = Running::start();
     let mut client = running.admin();
     let long = question(1, 1024, json!({}));
-    until(|| {
+    until("one is counted", || {
         let mut caller = running.admin();
         let length = long.len().to_string();
         let length = [("Content-Length", &*length)];

@@ -1,14 +1,11 @@
 //! What the store changes while a server runs.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 use crate::{
     client::{Client, numbers},
     model::{self, Model},
-    running::{self, Running},
+    running::{self, Running, until},
 };
 
 const INFER: &str = "/v2/models/tiny/infer";
@@ -39,14 +36,6 @@ fn version(client: &mut Client) -> String {
     answer["model_version"].as_str().unwrap().to_owned()
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(20), "never: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn a_request_on_its_way_keeps_its_version_and_with_the_last_one_the_version_goes() {
     let running = start();
@@ -60,7 +49,7 @@ fn a_request_on_its_way_keeps_its_version_and_with_the_last_one_the_version_goes
     thread::sleep(Duration::from_millis(300));
 
     name_stable(&running, 2);
-    wait_until("version 2 answers", || version(&mut other) == "2");
+    until("version 2 answers", || version(&mut other) == "2");
     let shown = |client: &mut Client, line: &str| {
         let text = String::from_utf8(client.get("/metrics").body).unwrap();
         text.contains(line)
@@ -75,7 +64,7 @@ fn a_request_on_its_way_keeps_its_version_and_with_the_last_one_the_version_goes
     assert_eq!(answer["model_version"], "1");
     let expected = running::model("tiny", 1).probabilities(&model::rows(1, 1));
     assert_eq!(numbers(&answer, "probabilities"), expected);
-    wait_until("version 1 is freed", || !shown(&mut other, old));
+    until("version 1 is freed", || !shown(&mut other, old));
     // The next request on the same connection is a new one.
     assert_eq!(version(&mut slow), "2");
 }
@@ -86,22 +75,22 @@ fn new_versions_new_models_and_removed_ones_are_followed() {
     let mut client = running.admin();
     let ready = |client: &mut Client, path: &str| client.get(path).status == 200;
     Model::new(9, 8).add_to(&running.store, "late", &running.identity);
-    wait_until("a new model", || {
+    until("a new model", || {
         ready(&mut client, "/v2/models/late/ready")
     });
     Model::new(10, 8).add_to(&running.store, "late", &running.identity);
-    wait_until("a new version", || {
+    until("a new version", || {
         ready(&mut client, "/v2/models/late/versions/2/ready")
     });
     // Nobody names the first one any more.
     assert!(!ready(&mut client, "/v2/models/late/versions/1/ready"));
     let late = "late".parse().unwrap();
     running.store.remove(&late, 2).unwrap();
-    wait_until("the version before", || {
+    until("the version before", || {
         ready(&mut client, "/v2/models/late/versions/1/ready")
     });
     running.store.remove(&late, 1).unwrap();
-    wait_until("no model", || !ready(&mut client, "/v2/models/late/ready"));
+    until("no model", || !ready(&mut client, "/v2/models/late/ready"));
 
     // What cannot be told changes nothing.
     let aliases = running.store.path().join("models/tiny/aliases.json");
