@@ -1,6 +1,7 @@
 """The works by name. A new one is a module with a `WORK`, or several `WORKS`, and a line here."""
 
 from works import (
+    bad_days,
     cifar10_local,
     cifar10_source,
     cifar10_strong,
@@ -16,6 +17,7 @@ from works import (
     resnet18_infer,
     resnet18_memory,
     resnet18_step,
+    service_cost,
     shared_trunk,
 )
 
@@ -27,6 +29,8 @@ WORKS = {
         mnist_memory.WORK,
         mnist_http.WORK,
         *mnist_binary.WORKS,
+        *service_cost.WORKS,
+        bad_days.WORK,
         *resnet18_step.WORKS,
         *resnet18_infer.WORKS,
         mlp_epoch.WORK,

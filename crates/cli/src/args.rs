@@ -1,5 +1,6 @@
 mod bytes;
 mod level;
+mod models;
 mod rollout;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -7,12 +8,14 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{Span, Timestamp};
 use strata_package::Selector;
+use strata_remote::Address;
 use strata_serve::Action;
 use strata_spec::Name;
 
 use crate::sealing::SealingArgs;
 use bytes::bytes;
 pub(crate) use level::{Change, GateArgs, Level, LevelSelector};
+pub(crate) use models::Models;
 pub(crate) use rollout::{Rollout, Start, Status};
 
 /// Trains networks end to end or level by level, packages them, serves them and explains their answers.
@@ -131,9 +134,10 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct StoreArgs {
-    /// Folder of the model store [default: strata/store in the user's data folder]
-    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
-    pub(crate) store: Option<PathBuf>,
+    /// The model store: a folder, or s3://BUCKET/PREFIX, gs:// or az:// where a command only reads, names or serves
+    /// [default: strata/store in the user's data folder]
+    #[arg(long, value_name = "STORE", env = "STRATA_STORE")]
+    pub(crate) store: Option<Address>,
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +145,13 @@ pub(crate) struct IdentityArgs {
     /// Folder of the identity [default: $STRATA_IDENTITY, or strata/identity in the user's configuration folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) identity: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    /// File of the API keys [default: keys.json in the store's folder]
+    #[arg(long, value_name = "FILE", env = "STRATA_KEYS")]
+    pub(crate) keys: Option<PathBuf>,
 }
 
 /// A model of a store and how to open it.
@@ -368,6 +379,15 @@ pub(crate) struct Serve {
     /// All but NAME@VERSION follow the store: new versions and moved aliases are served within a second
     #[arg(long = "model", value_name = "MODEL")]
     pub(crate) models: Vec<Selector>,
+    /// Folder for what is served of a store at an address such as s3://BUCKET/PREFIX, which no other server uses [default:
+    /// strata/served in the user's cache]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store_cache: Option<PathBuf>,
+    /// Look at a store at an address every so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) poll: u32,
+    #[command(flatten)]
+    pub(crate) keys: KeysArgs,
     /// Where to listen for gRPC besides HTTP, such as 127.0.0.1:8081; port 0 for any free one. Default: nowhere
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) grpc: Option<SocketAddr>,
@@ -390,6 +410,9 @@ pub(crate) struct Serve {
     /// Keep answers in so much memory, such as 256MiB, and give them again for the same rows [default: none]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) cache: Option<usize>,
+    /// Write a line of JSON for each request to the standard error: who, what, status, times; nothing of what was asked
+    #[arg(long)]
+    pub(crate) log_requests: bool,
     /// Requests of one key that are answered at the same time; more are refused with 429
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub(crate) key_requests: u32,
@@ -399,53 +422,6 @@ pub(crate) struct Serve {
     /// Time for requests in flight when the server is told to stop, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3600))]
     pub(crate) drain_seconds: u32,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Models {
-    /// List models, versions and aliases.
-    #[command(after_help = "Example:  strata models list")]
-    List(StoreArgs),
-    /// Show what a version is made of.
-    #[command(after_help = "Example:  strata models show mnist-mlp")]
-    Show(ModelArgs),
-    /// Check the signature and every digest of a version.
-    #[command(after_help = "Example:  strata models verify mnist-mlp:stable")]
-    Verify(ModelArgs),
-    /// Name a version.
-    #[command(after_help = "Examples:\n  strata models alias mnist-mlp@3 stable\n  \
-                            strata models alias mnist-mlp stable --remove")]
-    Alias {
-        /// NAME@VERSION; with --remove, NAME
-        model: Selector,
-        /// Such as stable or canary
-        alias: Name,
-        /// Take the alias away
-        #[arg(long)]
-        remove: bool,
-        #[command(flatten)]
-        store: StoreArgs,
-    },
-    /// Remove a version.
-    #[command(after_help = "Example:  strata models remove mnist-mlp@2")]
-    Remove {
-        /// NAME@VERSION
-        model: Selector,
-        #[command(flatten)]
-        store: StoreArgs,
-    },
-    /// Package a finished run.
-    #[command(after_help = "Example:  strata models add runs/mnist-mlp-1")]
-    Add {
-        /// Folder of the run
-        run: PathBuf,
-        #[command(flatten)]
-        store: StoreArgs,
-        #[command(flatten)]
-        identity: IdentityArgs,
-        #[command(flatten)]
-        sealing: SealingArgs,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -469,16 +445,25 @@ pub(crate) enum Keys {
         #[arg(long, value_name = "TIME", default_value = "90d", value_parser = expiry)]
         expires: Expiry,
         #[command(flatten)]
+        keys: KeysArgs,
+        #[command(flatten)]
         store: StoreArgs,
     },
     /// List keys. Secrets are not stored, so none are shown.
     #[command(after_help = "Example:  strata keys list")]
-    List(StoreArgs),
+    List {
+        #[command(flatten)]
+        keys: KeysArgs,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
     /// Take a key back. A running server notices within a second.
     #[command(after_help = "Example:  strata keys revoke 0123456789abcdef")]
     Revoke {
         /// The key's identifier, as `strata keys list` shows it, or the key
         id: String,
+        #[command(flatten)]
+        keys: KeysArgs,
         #[command(flatten)]
         store: StoreArgs,
     },

@@ -10,6 +10,7 @@ mod packaging;
 mod places;
 mod progress;
 mod sealing;
+mod stores;
 
 use std::process::ExitCode;
 

@@ -17,6 +17,7 @@ use crate::{
     identity::Identity,
     keys::Recipient,
     passphrase::Passphrase,
+    received::Head,
     seal::{self, MAX_PLAIN_BYTES, SealError},
     signature::{self, Files, SIGNATURE_FILE},
     store::Store,
@@ -270,19 +271,20 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Puts the stored bytes of another version's level into the draft, after checking that they are still those.
+    /// Puts the stored bytes of another version's level into the draft, after checking that they are still those; where they
+    /// lie there.
     pub(crate) fn put_stored(
         &mut self,
         from: &Path,
         file: &str,
         blob: &Blob,
-    ) -> Result<(), PackageError> {
+    ) -> Result<PathBuf, PackageError> {
         read_blob(from, blob)?;
         let path = self.folder.join(LEVELS_FOLDER).join(file);
         files::link_or_copy(from, &path)?;
         self.files
             .insert(format!("{LEVELS_FOLDER}/{file}"), blob.digest);
-        Ok(())
+        Ok(path)
     }
 
     /// Writes manifest, which gets the draft's number, and card; signs all and moves it into the store.
@@ -305,6 +307,24 @@ impl<'a> Draft<'a> {
         self.sign(&format!("{}@{}", manifest.name, manifest.version), identity)?;
         self.commit()?;
         Ok(manifest)
+    }
+
+    /// Puts a level that lies elsewhere into the draft, after checking that it is the one that `blob` names.
+    pub(crate) fn put_received(
+        &mut self,
+        from: &Path,
+        file: &str,
+        blob: &Blob,
+    ) -> Result<(), PackageError> {
+        let path = self.put_stored(from, file, blob)?;
+        self.new_blobs.push((path, blob.clone()));
+        Ok(())
+    }
+
+    /// Writes what another store has of this version but the levels, as it is, and moves all into the store.
+    pub(crate) fn finish_received(self, head: &Head) -> Result<(), PackageError> {
+        head.write(&self.folder)?;
+        self.commit()
     }
 
     fn put_text(&mut self, file: &str, text: &str, limit: u64) -> Result<(), PackageError> {

@@ -9,12 +9,20 @@ use strata_spec::Name;
 
 use crate::{
     error::{PackageError, io_error},
-    files,
+    files, layout,
     store::Store,
 };
 
 /// Thousands of aliases.
 const MAX_ALIASES_BYTES: u64 = 1 << 20;
+
+/// The aliases of a model and the versions that they name, as a store keeps them.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn parse_aliases(file: &[u8]) -> Result<BTreeMap<Name, u64>, String> {
+    serde_json::from_slice(file).map_err(|error| format!("not a list of aliases: {error}"))
+}
 
 impl Store {
     /// The aliases of a model and the versions that they name; none if there is no such model.
@@ -26,10 +34,21 @@ impl Store {
         let Some(bytes) = files::read_if_there(&path, MAX_ALIASES_BYTES)? else {
             return Ok(BTreeMap::new());
         };
-        serde_json::from_slice(&bytes).map_err(|error| PackageError::Damaged {
-            path,
-            problem: format!("not a list of aliases: {error}"),
-        })
+        parse_aliases(&bytes).map_err(|problem| PackageError::Damaged { path, problem })
+    }
+
+    /// Makes these the aliases of a model, whatever it had; for what mirrors another store. That the versions are here is for
+    /// the caller to see to.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn replace_aliases(
+        &self,
+        name: &Name,
+        aliases: &BTreeMap<Name, u64>,
+    ) -> Result<(), PackageError> {
+        let _lock = self.lock()?;
+        self.write_aliases(name, aliases)
     }
 
     /// Makes an alias name a version, whatever it named before. Readers see the old or the new one.
@@ -92,6 +111,6 @@ impl Store {
     }
 
     fn aliases_file(&self, name: &Name) -> PathBuf {
-        self.model_path(name).join("aliases.json")
+        self.path().join(layout::aliases(name))
     }
 }

@@ -73,7 +73,7 @@ impl Store {
     }
 
     /// Whether the blob lies in the store, intact. A damaged one counts as missing.
-    pub(crate) fn has_blob(&self, blob: &Blob) -> bool {
+    pub fn has_blob(&self, blob: &Blob) -> bool {
         read_blob(&self.blob_path(&blob.digest), blob).is_ok()
     }
 

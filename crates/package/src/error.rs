@@ -36,6 +36,38 @@ pub enum PackageError {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder that mirrors another store is changed by changing that one.
+    #[error("{}: mirrors {address}: change that store instead", .path.display())]
+    Mirror {
+        /// The folder.
+        path: PathBuf,
+        /// Where the store lies that it mirrors.
+        address: String,
+    },
+    /// The folder is none for a mirror of this store.
+    #[error("{}: no mirror of {address}: {found} lies there (an empty folder will do)", .path.display())]
+    NoMirror {
+        /// The folder.
+        path: PathBuf,
+        /// Where the store lies that it should mirror.
+        address: String,
+        /// What lies there.
+        found: String,
+    },
+    /// Another version has this number already.
+    #[error(
+        "{}: version {version} of model `{name}` is there already, and another one: versions never change, \
+         so add this one anew to get another number",
+        .store.display()
+    )]
+    Taken {
+        /// The store.
+        store: PathBuf,
+        /// The model.
+        name: Name,
+        /// The number.
+        version: u64,
+    },
     /// The store has no version of a model.
     #[error("{}: no model `{name}`", .store.display())]
     NoModel {

@@ -17,6 +17,7 @@
 //!   models/<name>/aliases.json
 //!   models/<name>/rollout.json              a change from one version to another that is under way, or the last one
 //!   models/<name>/next                      the next version's number, once a version was removed
+//!   mirror                                  the address of the store that the folder mirrors, if it mirrors one
 //! ```
 //!
 //! What holds:
@@ -55,7 +56,9 @@ mod identity;
 mod key_files;
 mod key_source;
 mod keys;
+pub mod layout;
 mod passphrase;
+mod received;
 mod remove;
 mod revise;
 mod rollout;
@@ -67,12 +70,14 @@ mod version;
 
 pub use access::{Access, Opener};
 pub use add::{NewLevel, NewVersion, Sealing};
+pub use alias::parse_aliases;
 pub use error::PackageError;
 pub use identity::{
     AGE_KEY_VARIABLE, FOLDER_VARIABLE, Identity, PASSPHRASE_VARIABLE, SIGNING_KEY_VARIABLE,
 };
 pub use keys::{AgeKey, KeyError, Recipient, Signer, Verifier};
 pub use passphrase::Passphrase;
+pub use received::Head;
 pub use rollout::{
     Bounds, Compared, Ended, Figures, Outcome, Percent, PercentError, Rollout, RolloutMode, Side,
 };
@@ -82,7 +87,9 @@ pub use seal::{
 pub use selector::{Pick, Selector, SelectorError};
 pub use signature::SignatureError;
 pub use store::{ModelEntry, Store};
-pub use version::{OpenPackage, VerifiedVersion};
+pub use version::{
+    MAX_CARD_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, OpenPackage, VerifiedVersion,
+};
 
 /// The time, RFC 3339 in UTC to the second.
 fn now() -> String {

@@ -9,13 +9,18 @@ use strata_spec::{Digest, Name};
 use crate::{
     access::Access,
     error::{PackageError, io_error},
-    files,
+    files, layout,
     selector::{Pick, Selector, parse_version},
     version::{OpenPackage, VerifiedVersion, VersionFolder},
 };
 
 /// More than a number takes.
 const MAX_NUMBER_BYTES: u64 = 64;
+
+/// Marks a folder that mirrors the store at the address in it.
+const MIRROR_FILE: &str = "mirror";
+
+const MAX_ADDRESS_BYTES: u64 = 4096;
 
 /// How often a reader looks for a version that is removed while it reads.
 const MOST_TRIES: usize = 8;
@@ -27,6 +32,8 @@ const MOST_TRIES: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    /// Whether this is what keeps a mirror like the store that it mirrors.
+    keeps_mirror: bool,
 }
 
 /// A model of a store.
@@ -48,6 +55,7 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self, PackageError> {
         let store = Self {
             root: root.to_owned(),
+            keeps_mirror: false,
         };
         if store.blobs().is_dir() && store.models_folder().is_dir() {
             Ok(store)
@@ -63,10 +71,42 @@ impl Store {
     pub fn create_if_missing(root: &Path) -> Result<Self, PackageError> {
         let store = Self {
             root: root.to_owned(),
+            keeps_mirror: false,
         };
         for folder in [store.blobs(), store.models_folder()] {
             fs::create_dir_all(&folder).map_err(io_error("make", &folder))?;
         }
+        Ok(store)
+    }
+
+    /// Opens the folder that mirrors the store at an address, for what keeps it like that one; makes it if nothing is
+    /// there. Other writers are refused in it.
+    ///
+    /// # Errors
+    /// Something else lies there, another store's mirror among them, or the disk refuses.
+    pub fn open_mirror(root: &Path, address: &str) -> Result<Self, PackageError> {
+        let path = root.join(MIRROR_FILE);
+        let mark = format!("{address}\n");
+        let found = files::read_if_there(&path, MAX_ADDRESS_BYTES)?;
+        let is_free = || Ok::<_, PackageError>(files::names_in(root)?.is_empty());
+        let of_another = match &found {
+            Some(found) => found != mark.as_bytes(),
+            None => !is_free()?,
+        };
+        if of_another {
+            let found = found.map(|found| String::from_utf8_lossy(&found).trim().to_owned());
+            return Err(PackageError::NoMirror {
+                path: root.to_owned(),
+                address: address.to_owned(),
+                found: found.unwrap_or_else(|| "something else".to_owned()),
+            });
+        }
+        if found.is_none() {
+            fs::create_dir_all(root).map_err(io_error("make", root))?;
+            files::replace(&path, &root.join(".mirror"), mark.as_bytes())?;
+        }
+        let mut store = Self::create_if_missing(root)?;
+        store.keeps_mirror = true;
         Ok(store)
     }
 
@@ -222,6 +262,15 @@ impl Store {
     }
 
     fn lock_file(&self) -> Result<(File, PathBuf), PackageError> {
+        let mark = self.root.join(MIRROR_FILE);
+        if !self.keeps_mirror
+            && let Some(address) = files::read_if_there(&mark, MAX_ADDRESS_BYTES)?
+        {
+            return Err(PackageError::Mirror {
+                path: self.root.clone(),
+                address: String::from_utf8_lossy(&address).trim().to_owned(),
+            });
+        }
         let path = self.root.join(".lock");
         let file = OpenOptions::new()
             .create(true)
@@ -289,27 +338,27 @@ impl Store {
     }
 
     pub(crate) fn blobs(&self) -> PathBuf {
-        self.root.join("blobs").join("sha256")
+        self.root.join(layout::BLOBS)
     }
 
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.blobs().join(digest.hex())
+        self.root.join(layout::blob(digest))
     }
 
     pub(crate) fn models_folder(&self) -> PathBuf {
-        self.root.join("models")
+        self.root.join(layout::MODELS)
     }
 
     pub(crate) fn model_path(&self, name: &Name) -> PathBuf {
-        self.models_folder().join(name.as_str())
+        self.root.join(layout::model(name))
     }
 
     pub(crate) fn versions_folder(&self, name: &Name) -> PathBuf {
-        self.model_path(name).join("versions")
+        self.root.join(layout::versions(name))
     }
 
     pub(crate) fn version_path(&self, name: &Name, version: u64) -> PathBuf {
-        self.versions_folder(name).join(version.to_string())
+        self.root.join(layout::version(name, version))
     }
 
     pub(crate) fn next_file(&self, name: &Name) -> PathBuf {

@@ -21,12 +21,12 @@ pub(crate) const MANIFEST_FILE: &str = "manifest.json";
 pub(crate) const CARD_FILE: &str = "card.md";
 pub(crate) const LEVELS_FOLDER: &str = "levels";
 
-/// A hundred thousand labels of 600 bytes, and far more than levels take.
-pub(crate) const MAX_MANIFEST_BYTES: u64 = 64 << 20;
-/// A card is a page for people.
-pub(crate) const MAX_CARD_BYTES: u64 = 4 << 20;
-/// Lists one file a level.
-const MAX_SIGNATURE_BYTES: u64 = 16 << 20;
+/// Bytes of a manifest: a hundred thousand labels of 600 bytes, and far more than levels take.
+pub const MAX_MANIFEST_BYTES: u64 = 64 << 20;
+/// Bytes of a card, which is a page for people.
+pub const MAX_CARD_BYTES: u64 = 4 << 20;
+/// Bytes of a signature, which lists one file a level.
+pub const MAX_SIGNATURE_BYTES: u64 = 16 << 20;
 /// Sealing adds 16 bytes to every 64 KiB, and a header.
 pub(crate) const MAX_BLOB_BYTES: u64 = MAX_PLAIN_BYTES + MAX_PLAIN_BYTES / 4096 + (1 << 20);
 

@@ -2,6 +2,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use strata_nn::WeightsError;
 use strata_package::{PackageError, Selector};
+use strata_remote::RemoteError;
 
 use crate::KeysError;
 
@@ -12,6 +13,9 @@ pub enum ServeError {
     /// A model cannot be opened.
     #[error(transparent)]
     Package(#[from] PackageError),
+    /// The store at an address cannot be used.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// A model's weights are not its levels'.
     #[error("{selector}: {source}")]
     Weights {
@@ -46,6 +50,9 @@ pub enum ServeError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Spans cannot be sent with the settings of the environment.
+    #[error("spans cannot be sent: {0}")]
+    Telemetry(String),
     /// The operating system refused a thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

@@ -20,7 +20,7 @@
 //! The folders: `access` (keys and the guard), `runtime` (models in memory and their batches), `http` (connections,
 //! routes, refusals), `infer` (one request for an answer, whatever protocol it came by), `oip`, `grpc`, `tfserving`,
 //! `kserve` and `explain` (the protocols), `rollout` (which of two versions answers, and how they compare), `openapi`.
-//! Whatever is logged goes through `log`.
+//! Whatever is logged goes through `log`; what is told of each request, as a line or as a span, through `observe`.
 //!
 //! ```no_run
 //! use strata_package::Access;
@@ -44,12 +44,14 @@ mod infer;
 mod kserve;
 mod log;
 mod metrics;
+mod observe;
 mod oip;
 mod openapi;
 mod options;
 mod rollout;
 mod runtime;
 mod server;
+mod status;
 #[cfg(test)]
 mod testing;
 mod tfserving;
@@ -57,5 +59,5 @@ mod tfserving;
 pub use access::{Action, ActionError, CreatedKey, Key, KeyModels, KeyStore, KeysError, NewKey};
 pub use error::ServeError;
 pub use http::routes;
-pub use options::{Limits, ServeOptions};
+pub use options::{Limits, Origin, ServeOptions};
 pub use server::{Served, Server};

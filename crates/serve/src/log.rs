@@ -1,6 +1,8 @@
 //! What the server writes to standard error.
 
 use std::{
+    collections::BTreeMap,
+    fmt,
     io::{self, Write},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
@@ -37,6 +39,43 @@ impl Log {
     pub(crate) fn write(&self, line: String) {
         // Without room the line is lost, and that is all.
         let _ = self.lines.try_send(line);
+    }
+}
+
+/// Says each problem once, not every time that it is met again.
+#[derive(Debug)]
+pub(crate) struct Problems {
+    log: Log,
+    /// The last problem with each thing.
+    told: BTreeMap<String, String>,
+}
+
+/// Characters of a line about a problem.
+const LONGEST_PROBLEM: usize = 1000;
+
+impl Problems {
+    pub(crate) fn new(log: Log) -> Self {
+        Self {
+            log,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// Says what is wrong, if that is not what was wrong with it before; whether it was said.
+    pub(crate) fn tell(&mut self, what: String, problem: &dyn fmt::Display) -> bool {
+        let problem = problem.to_string();
+        if self.told.get(&what) == Some(&problem) {
+            return false;
+        }
+        let line = format!("{what}, what is served goes on: {problem}");
+        self.log.write(plain(&line, LONGEST_PROBLEM));
+        self.told.insert(what, problem);
+        true
+    }
+
+    /// Nothing is wrong with it any more; whether there was.
+    pub(crate) fn forget(&mut self, what: &str) -> bool {
+        self.told.remove(what).is_some()
     }
 }
 

@@ -40,6 +40,10 @@ pub(crate) struct Metrics {
     pub(crate) failed_versions: Gauge,
     /// Models that are loaded when they are asked.
     pub(crate) asleep_models: Gauge,
+    /// 1 if the store could be read when it was looked at last.
+    pub(crate) store_reachable: Gauge,
+    /// When the store at an address was looked at last, in seconds since 1970; 0 if it is a folder.
+    pub(crate) store_synced: Gauge,
     pub(crate) rollouts: RolloutMetrics,
 }
 
@@ -213,7 +217,22 @@ impl Metrics {
             "Models that are not in memory and loaded when they are asked",
             asleep_models.clone(),
         );
+        let store_reachable = Gauge::default();
+        registry.register(
+            "store_reachable",
+            "Whether the store could be read when it was looked at last",
+            store_reachable.clone(),
+        );
+        let store_synced = Gauge::default();
+        registry.register_with_unit(
+            "store_synced_timestamp",
+            "When the store at an address was looked at last; 0 if the store is a folder",
+            Unit::Seconds,
+            store_synced.clone(),
+        );
         Self {
+            store_reachable,
+            store_synced,
             rollouts: RolloutMetrics::new(&mut registry),
             registry,
             requests,

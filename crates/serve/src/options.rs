@@ -5,6 +5,7 @@ use std::{
 };
 
 use strata_package::{Access, Selector};
+use strata_remote::Bucket;
 
 use crate::KeyStore;
 
@@ -13,6 +14,8 @@ use crate::KeyStore;
 pub struct ServeOptions {
     /// The folder of the model store.
     pub store: PathBuf,
+    /// Where the store lies that the folder mirrors. Default: nowhere, the folder is the store.
+    pub origin: Option<Origin>,
     /// Keys for opening packages, and what is allowed of them.
     pub access: Access,
     /// Where to listen; port 0 for any free one. Default: 127.0.0.1:8080.
@@ -28,8 +31,24 @@ pub struct ServeOptions {
     pub models: Option<Vec<Selector>>,
     /// The API keys. Default: `keys.json` in the store's folder.
     pub keys: KeyStore,
+    /// Write a line of JSON for each request: who, what, which version, status and times, nothing of what was asked or
+    /// answered. Lines that cannot be written as fast as they come are lost. Default: no.
+    pub log_requests: bool,
+    /// Send a span for each request by OpenTelemetry to where the `OTEL_…` variables of the environment say. Default: no.
+    pub export_spans: bool,
     /// Bounds in size and time.
     pub limits: Limits,
+}
+
+/// A store at an address, which a server mirrors in a folder and follows.
+///
+/// Credentials come from the environment: see [`strata_remote::Remote::from_env`].
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Where it lies.
+    pub bucket: Bucket,
+    /// How long from one look at it to the next.
+    pub poll: Duration,
 }
 
 /// Bounds of a server. Each one has an end that a caller can see: a refusal with a status of its own.
@@ -41,7 +60,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of all bodies that are held at the same time; more is 503. Default: 512 MiB.
     pub all_bodies_bytes: usize,
-    /// Open connections of each address; more wait to be accepted. Default: 4,096.
+    /// Open connections of each address. For one more, the one over HTTP/1.1 is closed that has sent no request, or not all of
+    /// its head, for the longest time and at least a second; if there is none it waits. Default: 4,096.
     pub connections: usize,
     /// Rows that wait for one version of a model; more are 503, with the time after which the queue will be empty as
     /// `Retry-After`. Also the most rows in one request. Default: 4,096.
@@ -84,10 +104,13 @@ impl ServeOptions {
         Self {
             keys: KeyStore::beside(&store),
             store,
+            origin: None,
             access,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             grpc: None,
             models: None,
+            log_requests: false,
+            export_spans: false,
             limits: Limits::default(),
         }
     }

@@ -5,13 +5,16 @@ use std::{
     sync::Arc,
 };
 
+use socket2::{Domain, Socket, Type};
+
 use crate::{
     ServeError, ServeOptions,
     access::Guard,
     http::{self, Listening, State},
     log::Log,
     metrics::Metrics,
-    runtime::{self, Repository, Source},
+    observe::Observer,
+    runtime::{self, Keeper, Repository, Source},
 };
 
 /// A server that listens and has its models in memory.
@@ -44,9 +47,11 @@ impl Server {
     /// A model cannot be opened, there is none, the keys cannot be read, or the address is taken.
     pub fn bind(options: ServeOptions) -> Result<Self, ServeError> {
         let metrics = Metrics::new();
-        let source = Source::open(&options)?;
-        let registry = runtime::load(&source, &metrics)?;
         let log = Log::start().map_err(ServeError::Thread)?;
+        let keeper = runtime::mirror(&options, &log, &metrics)?;
+        let source = Source::open(&options, keeper.as_ref().map(Keeper::mirrored))?;
+        let registry = runtime::load(&source, &metrics)?;
+        let observer = Observer::new(&options, &log)?;
         let guard = Guard::new(options.keys, log.clone())?;
         let (listener, address) = listen(options.address)?;
         let grpc = options.grpc.map(listen).transpose()?;
@@ -58,8 +63,12 @@ impl Server {
             metrics,
             options.limits,
             log.clone(),
+            observer,
         ));
         runtime::follow(source, &state, commands, log).map_err(ServeError::Thread)?;
+        if let Some(keeper) = keeper {
+            keeper.start(&state).map_err(ServeError::Thread)?;
+        }
         Ok(Self {
             listener,
             address,
@@ -113,14 +122,27 @@ impl Server {
                 .map(|(listener, address)| started(listener, address))
                 .transpose()?,
         };
-        http::serve(listening, self.state, shutdown).await;
+        http::serve(listening, self.state.clone(), shutdown).await;
+        let ended = tokio::task::spawn_blocking(move || self.state.observer.end());
+        // Fails only if it panics, which costs the last spans.
+        let _ = ended.await;
         Ok(())
     }
 }
 
+/// Connections that wait to be accepted. Of more the callers try again, and only after a second.
+const BACKLOG: i32 = 4096;
+
 fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     let listen = || -> io::Result<_> {
-        let listener = TcpListener::bind(address)?;
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, None)?;
+        // As the standard library does: what is left of connections of an earlier server is in nobody's way.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok((listener, address))

@@ -4,9 +4,9 @@ use strata_serve::{Key, KeyModels, KeyStore, KeysError, NewKey};
 use strata_spec::Name;
 
 use crate::{
-    args::{Keys as Command, StoreArgs},
+    args::{Keys as Command, KeysArgs, StoreArgs},
     output::Output,
-    places::store_folder,
+    places::{folder_of, store_folder},
 };
 
 pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
@@ -16,6 +16,7 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
             allow,
             models,
             expires,
+            keys,
             store,
         } => {
             let new = NewKey {
@@ -24,24 +25,25 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
                 models: key_models(models),
                 expires: expires.0,
             };
-            let folder = store_folder(store.store)?;
-            std::fs::create_dir_all(&folder)
+            let keys = key_store(keys, store)?;
+            let folder = folder_of(keys.path());
+            std::fs::create_dir_all(folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
-            let created = KeyStore::beside(&folder).create(new)?;
+            let created = keys.create(new)?;
             let value = json!({ "key": created.token.as_str(), "id": created.key.id, "expires": created.key.expires });
             output.result(&value, || created.token.to_string())?;
             output.note("this is the only time that the key is shown; only its hash is stored");
             Ok(())
         }
-        Command::List(store) => {
-            let keys = key_store(store)?.list()?;
+        Command::List { keys, store } => {
+            let keys = key_store(keys, store)?.list()?;
             let lines = || keys.iter().map(line).collect::<Vec<_>>().join("\n");
             let values: Vec<_> = keys.iter().map(value).collect();
             output.result(&values, lines)
         }
-        Command::Revoke { id, store } => {
+        Command::Revoke { id, keys, store } => {
             let id = identifier(&id)?;
-            let keys = key_store(store)?;
+            let keys = key_store(keys, store)?;
             // Without a key there need not even be a folder for them.
             if keys.list()?.is_empty() {
                 return Err(KeysError::Unknown(id.to_owned()).into());
@@ -54,8 +56,12 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
     }
 }
 
-fn key_store(store: StoreArgs) -> anyhow::Result<KeyStore> {
-    Ok(KeyStore::beside(&store_folder(store.store)?))
+fn key_store(keys: KeysArgs, store: StoreArgs) -> anyhow::Result<KeyStore> {
+    if let Some(file) = keys.keys {
+        return Ok(KeyStore::at(file));
+    }
+    let folder = store_folder(store.store).context("no file of keys: give one by --keys")?;
+    Ok(KeyStore::beside(&folder))
 }
 
 fn key_models(models: Vec<Name>) -> KeyModels {

@@ -3,21 +3,25 @@ use std::path::Path;
 use anyhow::bail;
 use clap::{CommandFactory, error::ErrorKind};
 use serde_json::json;
-use strata_package::{Identity, Pick, Selector, Store, VerifiedVersion};
-use strata_spec::Manifest;
+use strata_package::{Identity, ModelEntry, Pick, Selector, Store, VerifiedVersion};
+use strata_remote::{Address, Remote};
+use strata_spec::{Manifest, Name};
 use strata_train::Run;
 
 use super::{exits, opened::access};
 use crate::{
-    args::{Cli, ModelArgs, Models as Command},
+    args::{Cli, ModelArgs, Models as Command, StoreArgs},
     output::Output,
     packaging,
-    places::store_folder,
+    places::{store_address, store_folder},
+    stores::{change, look_at, readable},
 };
 
 pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
     match command {
-        Command::List(store) => list(&Store::open(&store_folder(store.store)?)?, output),
+        Command::List(store) => list(&entries(store)?, output),
+        Command::Push { model, to, alias } => push(model, to, alias, output),
+        Command::Pull { model, from } => pull(model, from, output),
         Command::Show(args) => {
             let version = checked(args, false)?;
             let value = json!({ "digest": version.digest, "signed": version.signed, "manifest": version.manifest });
@@ -59,14 +63,16 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
                     );
                     return Err(usage(text));
                 }
-                let store = Store::open(&store_folder(store.store)?)?;
-                store.remove_alias(&model.name, &alias)?;
+                change(store.store, &model.name, |store| {
+                    Ok(store.remove_alias(&model.name, &alias)?)
+                })?;
                 let value = json!({ "name": model.name, "alias": alias, "version": null });
                 return output.result(&value, || format!("{}:{alias} is no more", model.name));
             }
             let version = exact(&model, "strata models alias NAME@VERSION ALIAS")?;
-            let store = Store::open(&store_folder(store.store)?)?;
-            store.set_alias(&model.name, &alias, version)?;
+            change(store.store, &model.name, |store| {
+                Ok(store.set_alias(&model.name, &alias, version)?)
+            })?;
             let value = json!({ "name": model.name, "alias": alias, "version": version });
             output.result(&value, || {
                 format!("{}:{alias} is version {version}", model.name)
@@ -132,22 +138,101 @@ fn usage(text: String) -> anyhow::Error {
 
 fn checked(args: ModelArgs, weights_too: bool) -> anyhow::Result<VerifiedVersion> {
     let access = access(&args.access)?;
-    let store = Store::open(&store_folder(args.store.store)?)?;
-    Ok(if weights_too {
-        store.verify(&args.model, &access)?
-    } else {
-        store.manifest(&args.model, &access)?
+    if weights_too {
+        let (store, selector) = readable(args.store.store, &args.model, &access)?;
+        return Ok(store.verify(&selector, &access)?);
+    }
+    look_at(args.store.store, &args.model.name, |store| {
+        Ok(store.manifest(&args.model, &access)?)
     })
 }
 
-fn list(store: &Store, output: Output) -> anyhow::Result<()> {
-    let models = store.models()?;
+fn push(args: ModelArgs, to: Address, alias: Option<Name>, output: Output) -> anyhow::Result<()> {
+    let access = access(&args.access)?;
+    let store = Store::open(&store_folder(args.store.store)?)?;
+    let (pushed, is_new) = match &to {
+        Address::Folder(folder) => {
+            let other = Store::create_if_missing(folder)?;
+            strata_remote::copy(&store, &args.model, &access, &other)?
+        }
+        Address::Bucket(bucket) => Remote::from_env(bucket)?.push(&store, &args.model, &access)?,
+    };
+    let (name, version) = (&pushed.manifest.name, pushed.manifest.version);
+    if let Some(alias) = &alias {
+        change(Some(to.clone()), name, |store| {
+            Ok(store.set_alias(name, alias, version)?)
+        })?;
+    }
+    moved(&pushed, is_new, &to, output)
+}
+
+fn pull(args: ModelArgs, from: Address, output: Output) -> anyhow::Result<()> {
+    let access = access(&args.access)?;
+    let folder = store_folder(args.store.store)?;
+    let store = Store::create_if_missing(&folder)?;
+    let (pulled, is_new) = match &from {
+        Address::Folder(other) => {
+            strata_remote::copy(&Store::open(other)?, &args.model, &access, &store)?
+        }
+        Address::Bucket(bucket) => {
+            let remote = Remote::from_env(bucket)?;
+            let version = remote.resolve(&args.model)?;
+            remote.pull(&args.model.name, version, &access, &store)?
+        }
+    };
+    moved(&pulled, is_new, &Address::Folder(folder), output)
+}
+
+/// Says where a version is now.
+fn moved(
+    version: &VerifiedVersion,
+    is_new: bool,
+    to: &Address,
+    output: Output,
+) -> anyhow::Result<()> {
+    let manifest = &version.manifest;
+    let value = json!({ "name": manifest.name, "version": manifest.version, "digest": version.digest,
+                        "store": to.to_string(), "new": is_new });
+    output.result(&value, || {
+        let how = if is_new {
+            "is now in"
+        } else {
+            "was already in"
+        };
+        format!("{}@{} {how} {to}", manifest.name, manifest.version)
+    })
+}
+
+/// The models of a store.
+fn entries(store: StoreArgs) -> anyhow::Result<Vec<ModelEntry>> {
+    match store_address(store.store)? {
+        Address::Folder(folder) => Ok(Store::open(&folder)?.models()?),
+        Address::Bucket(bucket) => {
+            let remote = Remote::from_env(&bucket)?;
+            let listing = remote.list()?;
+            let whole = listing
+                .into_iter()
+                .map(|(name, model)| (name, model.versions().collect::<Vec<_>>()))
+                .filter(|(_, versions)| !versions.is_empty());
+            let entry = |(name, versions): (Name, _)| {
+                Ok(ModelEntry {
+                    aliases: remote.aliases(&name)?,
+                    name,
+                    versions,
+                })
+            };
+            whole.map(entry).collect()
+        }
+    }
+}
+
+fn list(models: &[ModelEntry], output: Output) -> anyhow::Result<()> {
     let values: Vec<_> = models
         .iter()
         .map(|model| json!({ "name": model.name, "versions": model.versions, "aliases": model.aliases }))
         .collect();
     output.result(&values, || {
-        let line = |model: &strata_package::ModelEntry| {
+        let line = |model: &ModelEntry| {
             let versions: Vec<String> = model.versions.iter().map(u64::to_string).collect();
             let aliases = model
                 .aliases

@@ -1,12 +1,12 @@
 use anyhow::{Context, bail};
 use strata_data::Preparer;
 use strata_nn::{LevelWeights, Plan, Way};
-use strata_package::{Access, Store};
+use strata_package::Access;
 use strata_spec::{Digest, Manifest, Name, Preparation};
 
 use crate::{
     args::{AccessArgs, LeaveArgs, ModelArgs},
-    places::store_folder,
+    stores::readable,
 };
 
 /// A version of a model, verified, unsealed and ready to answer.
@@ -22,8 +22,8 @@ pub(super) struct Opened {
 impl Opened {
     pub(super) fn open(args: ModelArgs) -> anyhow::Result<Self> {
         let access = access(&args.access)?;
-        let store = Store::open(&store_folder(args.store.store)?)?;
-        let package = store.open_version(&args.model, &access)?;
+        let (store, selector) = readable(args.store.store, &args.model, &access)?;
+        let package = store.open_version(&selector, &access)?;
         let manifest = package.manifest;
         let levels = manifest.architecture();
         let input = manifest.preparation.output_shape();

@@ -2,15 +2,15 @@ use std::{env, fs, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use strata_package::{Bounds, Figures, Outcome, Pick, Rollout, RolloutMode, Selector, Side, Store};
+use strata_package::{Bounds, Figures, Outcome, Pick, Rollout, RolloutMode, Selector, Side};
 use strata_spec::{Interface, Name};
 use zeroize::Zeroizing;
 
 use super::{models::exact, opened::access};
 use crate::{
-    args::{Rollout as Command, Start, Status, StoreArgs},
+    args::{Rollout as Command, Start, Status},
     output::Output,
-    places::store_folder,
+    stores::{change, look_at},
 };
 
 /// Many times what a report takes.
@@ -24,24 +24,28 @@ pub(super) fn run(command: Command, output: Output) -> anyhow::Result<()> {
             percent,
             store,
         } => {
-            let rollout = open(store)?.set_rollout_percent(&model, percent)?;
+            let rollout = change(store.store, &model, |store| {
+                Ok(store.set_rollout_percent(&model, percent)?)
+            })?;
             show(&model, &rollout, output)
         }
         Command::Status(args) => status(&args, output),
         Command::Promote { model, store } => {
-            let rollout = open(store)?.promote_rollout(&model)?;
+            let rollout = change(store.store, &model, |store| {
+                Ok(store.promote_rollout(&model)?)
+            })?;
             show(&model, &rollout, output)
         }
         Command::Abort { model, store } => {
-            open(store)?.abort_rollout(&model)?;
+            change(
+                store.store,
+                &model,
+                |store| Ok(store.abort_rollout(&model)?),
+            )?;
             let value = json!({ "model": model, "rollout": null });
             output.result(&value, || format!("the rollout of {model} is no more"))
         }
     }
-}
-
-fn open(store: StoreArgs) -> anyhow::Result<Store> {
-    Ok(Store::open(&store_folder(store.store)?)?)
 }
 
 fn start(args: Start, output: Output) -> anyhow::Result<()> {
@@ -57,23 +61,26 @@ fn start(args: Start, output: Output) -> anyhow::Result<()> {
         latency: args.max_latency,
         agreement: args.min_agreement,
     };
-    let (store, access) = (open(args.store)?, access(&args.access)?);
+    let access = access(&args.access)?;
     let name = &args.model.name;
     let old = Selector {
         name: name.clone(),
         pick: Pick::Alias(args.alias.clone()),
     };
-    let [old, new] = [&old, &args.model].map(|selector| store.manifest(selector, &access));
-    let (old, new) = (old?.manifest, new?.manifest);
-    if let Some(difference) = Interface::of(&old).difference(&Interface::of(&new)) {
-        bail!(
-            "{name}@{to} cannot answer the requests of {name}@{}: it differs in {difference}",
-            old.version
-        );
-    }
     let sticky = args.sticky.map(|header| header.to_ascii_lowercase());
-    let (alias, after) = (&args.alias, args.promote_after);
-    let rollout = store.start_rollout(name, alias, to, mode, sticky, bounds, after)?;
+    let rollout = change(args.store.store, name, |store| {
+        let [old, new] = [&old, &args.model].map(|selector| store.manifest(selector, &access));
+        let (old, new) = (old?.manifest, new?.manifest);
+        if let Some(difference) = Interface::of(&old).difference(&Interface::of(&new)) {
+            bail!(
+                "{name}@{to} cannot answer the requests of {name}@{}: it differs in {difference}",
+                old.version
+            );
+        }
+        let (alias, after) = (&args.alias, args.promote_after);
+        let sticky = sticky.clone();
+        Ok(store.start_rollout(name, alias, to, mode, sticky, bounds, after)?)
+    })?;
     show(name, &rollout, output)
 }
 
@@ -88,11 +95,12 @@ fn status(args: &Status, output: Output) -> anyhow::Result<()> {
         let report = ask(server, name, args.key_file.as_deref())?;
         return output.result(&report, || describe_report(name, &report));
     }
-    let store = Store::open(&store_folder(args.store.store.clone())?)?;
-    if store.versions(name)?.is_empty() {
-        store.resolve(&name.clone().into())?;
-    }
-    let rollout = store.rollout(name)?;
+    let rollout = look_at(args.store.store.clone(), name, |store| {
+        if store.versions(name)?.is_empty() {
+            store.resolve(&name.clone().into())?;
+        }
+        Ok(store.rollout(name)?)
+    })?;
     let value = json!({ "model": name, "rollout": rollout });
     output.result(&value, || match &rollout {
         Some(rollout) => describe(name, rollout),

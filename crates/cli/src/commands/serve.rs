@@ -1,17 +1,42 @@
-use std::time::Duration;
+use std::{env, time::Duration};
 
 use anyhow::Context;
-use strata_serve::{ServeOptions, Server};
+use strata_remote::Address;
+use strata_serve::{KeyStore, Origin, ServeOptions, Server};
 use tokio::runtime::Runtime;
 
 use super::opened::access;
-use crate::{args::Serve, output::Output, places::store_folder};
+use crate::{
+    args::Serve,
+    output::Output,
+    places::{cache_folder, store_address},
+};
 
 pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
-    let mut options = ServeOptions::new(store_folder(args.store.store)?, access(&args.access)?);
+    let access = access(&args.access)?;
+    let mut options = match store_address(args.store.store)? {
+        Address::Folder(folder) => ServeOptions::new(folder, access),
+        Address::Bucket(bucket) => {
+            let folder = match args.store_cache {
+                Some(folder) => folder,
+                None => cache_folder("served", &bucket)?,
+            };
+            let mut options = ServeOptions::new(folder, access);
+            options.origin = Some(Origin {
+                bucket,
+                poll: Duration::from_secs(args.poll.into()),
+            });
+            options
+        }
+    };
+    if let Some(file) = args.keys.keys {
+        options.keys = KeyStore::at(file);
+    }
     options.address = args.address;
     options.grpc = args.grpc;
     options.models = (!args.models.is_empty()).then_some(args.models);
+    options.log_requests = args.log_requests;
+    options.export_spans = wants_spans();
     options.limits.body_bytes = (args.body_mib as usize) << 20;
     options.limits.queue_rows = args.queue_rows as usize;
     options.limits.batch_rows = args.batch_rows as usize;
@@ -37,9 +62,10 @@ pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
         ));
     }
     if keys.list()?.is_empty() {
-        output.note(
-            "there are no keys yet, so every request is refused: make one by `strata keys create`",
-        );
+        output.note(&format!(
+            "there are no keys yet in {}, so every request is refused: make one by `strata keys create`",
+            keys.path().display()
+        ));
     }
     output.note(&format!("listening on http://{}", server.local_addr()));
     if let Some(address) = server.grpc_addr() {
@@ -47,6 +73,19 @@ pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
     }
     run_until_done(runtime()?, server.run(asked_to_stop()))?;
     Ok(())
+}
+
+/// Whether the environment says where spans are taken, by OpenTelemetry's own variables.
+fn wants_spans() -> bool {
+    let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_off = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
+    let places = [
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    ];
+    places.into_iter().any(is_set)
+        && !is_off("OTEL_SDK_DISABLED", "true")
+        && !is_off("OTEL_TRACES_EXPORTER", "none")
 }
 
 pub(super) fn runtime() -> anyhow::Result<Runtime> {

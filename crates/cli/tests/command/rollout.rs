@@ -1,16 +1,13 @@
 //! `strata rollout` and a server that is killed while it carries one out.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use serde_json::{Value, json};
 
 use crate::{
     images::row,
     place::{Place, words},
-    server::Server,
+    server::{Server, agent, until},
 };
 
 /// Two versions of `tiny`, the first of which is `stable`, and one of another interface.
@@ -29,10 +26,7 @@ fn key(place: &Place) -> String {
 }
 
 fn versions(server: &Server, key: &str) -> Vec<u64> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(20)))
-        .build()
-        .into();
+    let agent = agent();
     let body = json!({ "inputs": [{ "name": "image", "datatype": "FP32", "shape": [1, 64], "data": row(2) }] });
     let version = |user: u32| {
         let asked = agent
@@ -45,14 +39,6 @@ fn versions(server: &Server, key: &str) -> Vec<u64> {
         answer["model_version"].as_str().unwrap().parse().unwrap()
     };
     (0..40).map(version).collect()
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(30), "never: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

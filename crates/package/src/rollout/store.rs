@@ -6,7 +6,7 @@ use strata_spec::Name;
 use super::{Bounds, Ended, Outcome, Percent, Rollout, RolloutMode};
 use crate::{
     error::{PackageError, io_error},
-    files,
+    files, layout,
     store::Store,
 };
 
@@ -140,6 +140,21 @@ impl Store {
         }
     }
 
+    /// Makes this the file of a model's rollout, or takes it away; for what mirrors another store. Readers check what is in it.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn replace_rollout(&self, name: &Name, file: Option<&[u8]>) -> Result<(), PackageError> {
+        let _lock = self.lock()?;
+        let path = self.rollout_file(name);
+        let Some(file) = file else {
+            return files::remove_all(&path);
+        };
+        let folder = self.model_path(name);
+        fs::create_dir_all(&folder).map_err(io_error("make", &folder))?;
+        self.replace_file(&path, file)
+    }
+
     /// Records how a rollout ended by itself, and moves its alias if it was promoted. Does not wait for another writer:
     /// false if one is at work. Nothing is done if this rollout ended or was aborted meanwhile.
     ///
@@ -211,7 +226,7 @@ impl Store {
     }
 
     fn rollout_file(&self, name: &Name) -> PathBuf {
-        self.model_path(name).join("rollout.json")
+        self.path().join(layout::rollout(name))
     }
 }
 

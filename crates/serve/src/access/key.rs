@@ -185,6 +185,7 @@ impl FromStr for Action {
             Self::Explain,
             Self::Metadata,
             Self::Metrics,
+            Self::Load,
             Self::Admin,
         ];
         all.into_iter()
@@ -202,6 +203,20 @@ impl fmt::Display for Action {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_action_that_is_named_can_be_given() {
+        let message = "x".parse::<Action>().unwrap_err().to_string();
+        let (_, words) = message.split_once("expected ").unwrap();
+        let words: Vec<&str> = words
+            .split([',', ' '])
+            .filter(|word| !["", "or"].contains(word))
+            .collect();
+        assert_eq!(words.len(), 6);
+        for word in words {
+            assert_eq!(word.parse::<Action>().unwrap().to_string(), word);
+        }
+    }
 
     fn check_malformed(text: &str) {
         assert!(Presented::parse(text).is_none(), "{text:?} was accepted");

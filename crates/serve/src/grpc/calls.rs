@@ -79,6 +79,7 @@ impl Inference {
             registry.route(found, named(version), headers, ongoing.caller()?.id())
         };
         ongoing.found(&routed.version);
+        ongoing.routed(&routed);
         let bytes = message.encoded_len();
         let is_raw = !message.raw_input_contents.is_empty();
         let parse = move |version: &Version, limits| {

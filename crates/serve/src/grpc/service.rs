@@ -28,7 +28,9 @@ use super::{
 use crate::{
     access::{Caller, Turn},
     http::{Origin, REQUEST_ID, Refusal, Share, State, TRACEPARENT, request_id, traceparent},
-    runtime::Version,
+    observe::Exchange,
+    rollout::Routed,
+    runtime::{Took, Version},
 };
 
 /// What answers, by the start of a path.
@@ -55,6 +57,8 @@ pub(crate) struct Ongoing {
     deadline: Instant,
     /// Of the first message, if it names one.
     version: OnceLock<Arc<Version>>,
+    /// What the parts of its answer took.
+    took: OnceLock<Arc<OnceLock<Took>>>,
 }
 
 impl Ongoing {
@@ -83,6 +87,11 @@ impl Ongoing {
     /// The call is counted with this version.
     pub(crate) fn found(&self, version: &Arc<Version>) {
         let _ = self.version.set(version.clone());
+    }
+
+    /// The call is told of with what its answer took.
+    pub(crate) fn routed(&self, routed: &Routed) {
+        let _ = self.took.set(routed.took.clone());
     }
 
     /// Counts and logs a refusal; what the caller is told.
@@ -185,6 +194,18 @@ pub(crate) async fn answer(
             };
             let name = call.map_or("none", |call| call.name);
             state.metrics.count(name, counted);
+            state.observer.note(&Exchange {
+                protocol: "grpc",
+                peer,
+                method: "POST",
+                route: call.map(|call| call.path),
+                key: caller.as_ref().map(Caller::id),
+                version: None,
+                status: counted,
+                all: start.elapsed(),
+                took: None,
+                headers: request.headers(),
+            });
             return status.into_http();
         }
     };
@@ -199,6 +220,7 @@ pub(crate) async fn answer(
         until,
         deadline: until.map_or(limit, |until| until.min(limit)),
         version: OnceLock::new(),
+        took: OnceLock::new(),
     });
     // Its part of the budget is given back with the answer.
     let share = Arc::new(Mutex::new(Share::new(&state.bodies)));
@@ -222,10 +244,23 @@ pub(crate) async fn answer(
     }
     response.headers_mut().extend(ongoing.headers.clone());
     let counted = http_status(code);
+    let all = start.elapsed();
     match ongoing.version.get() {
-        Some(version) => version.routes.count(call.name, counted, start.elapsed()),
+        Some(version) => version.routes.count(call.name, counted, all),
         None => state.metrics.count(call.name, counted),
     }
+    state.observer.note(&Exchange {
+        protocol: "grpc",
+        peer,
+        method: "POST",
+        route: Some(call.path),
+        key: ongoing.caller.as_ref().map(Caller::id),
+        version: ongoing.version.get().map(|version| &**version),
+        status: counted,
+        all,
+        took: ongoing.took.get().and_then(|took| took.get()),
+        headers: &ongoing.headers,
+    });
     response
 }
 

@@ -22,11 +22,12 @@ use hyper_util::{
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{sleep, timeout},
 };
 
 use super::{
+    seats::{Seat, Seats},
     service,
     state::State,
     stream::{Linger, Stream},
@@ -126,13 +127,8 @@ async fn accept(
     protocol: Protocol,
 ) {
     // For each address: one that waits for a connection must not keep the other from taking its last one.
-    let slots = Arc::new(Semaphore::new(
-        state.limits.connections.min(Semaphore::MAX_PERMITS),
-    ));
+    let seats = Seats::new(state.limits.connections);
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            return;
-        };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(_) => {
@@ -142,17 +138,20 @@ async fn accept(
                 continue;
             }
         };
+        let Some(seat) = seats.take().await else {
+            return;
+        };
         let (state, phase, protocol) = (state.clone(), phase.clone(), protocol.clone());
         tokio::spawn(async move {
             let counted = Counted::new(&state.metrics.connections);
             // Answers are written whole; to wait for more would only delay them.
             let _ = stream.set_nodelay(true);
             match protocol {
-                Protocol::Http => http(stream, peer, &state, phase).await,
+                Protocol::Http => http(stream, peer, &state, phase, &seat).await,
                 Protocol::Grpc(service) => grpc(stream, peer, &state, phase, service).await,
             }
             drop(counted);
-            drop(slot);
+            drop(seat);
         });
     }
 }
@@ -162,12 +161,14 @@ async fn http(
     peer: SocketAddr,
     state: &Arc<State>,
     phase: watch::Receiver<Phase>,
+    seat: &Seat,
 ) {
     let limits = &state.limits;
     let linger = Linger::default();
     let io = TokioIo::new(Stream::new(stream, limits.write_time, linger.clone()));
     let linger = &linger;
     let answer = service_fn(|request| async move {
+        let _busy = seat.busy();
         Ok::<_, Infallible>(service::answer(state, peer, linger, request).await)
     });
     let mut builder = http1::Builder::new();
@@ -176,7 +177,11 @@ async fn http(
         .header_read_timeout(limits.head_time);
     builder.max_buf_size(limits.head_bytes.max(8192));
     let connection = builder.serve_connection(io, answer);
-    run(connection, phase, std::future::pending()).await;
+    tokio::select! {
+        () = run(connection, phase, std::future::pending()) => {}
+        // Of a request nothing is there but perhaps a part of its head.
+        () = seat.asked_to_leave() => {}
+    }
 }
 
 async fn grpc(

@@ -5,6 +5,7 @@ mod connection;
 mod find;
 mod refusal;
 mod routes;
+mod seats;
 mod service;
 mod state;
 mod stream;
@@ -17,7 +18,7 @@ pub use routes::routes;
 pub(crate) use routes::{Endpoint, Needs, ROUTES, Route};
 pub(crate) use service::{awake, covered, find_version};
 pub(crate) use state::{Origin, State};
-pub(crate) use trace::{REQUEST_ID, TRACEPARENT, request_id, traceparent};
+pub(crate) use trace::{REQUEST_ID, TRACEPARENT, request_id, trace_id, traceparent};
 
 /// An answer; its body is always complete.
 pub(crate) type Response = hyper::Response<http_body_util::Full<bytes::Bytes>>;

@@ -48,6 +48,7 @@ pub(crate) enum Endpoint {
     ExplainInstances,
     Alive,
     OpenApi,
+    ServerStatus,
     Rollouts,
     Rollout,
 }
@@ -63,7 +64,7 @@ impl Endpoint {
 }
 
 /// All routes. The most frequent ones come first, since they are compared in this order.
-pub(crate) static ROUTES: [Route; 42] = [
+pub(crate) static ROUTES: [Route; 43] = [
     post(
         "infer",
         "/v2/models/{model}/infer",
@@ -257,6 +258,12 @@ pub(crate) static ROUTES: [Route; 42] = [
         "/openapi.json",
         Action::Metadata,
         Endpoint::OpenApi,
+    ),
+    get(
+        "server-status",
+        "/api/v1/status",
+        Action::Metadata,
+        Endpoint::ServerStatus,
     ),
     get(
         "rollouts",

@@ -1,6 +1,6 @@
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -23,10 +23,12 @@ use super::{
 };
 use crate::{
     access::{Caller, Turn},
-    explain, kserve, metrics, oip, openapi,
+    explain, kserve, metrics,
+    observe::Exchange,
+    oip, openapi,
     rollout::{self, Routed},
-    runtime::{Registry, Version},
-    tfserving,
+    runtime::{Registry, Took, Version},
+    status, tfserving,
 };
 
 /// Milliseconds that a caller is ready to wait.
@@ -39,6 +41,8 @@ struct Trail {
     caller: Option<Caller>,
     /// Held until the request is answered.
     turn: Option<Turn>,
+    /// What the parts took, once a network answered.
+    took: Option<Arc<OnceLock<Took>>>,
     body: Progress,
 }
 
@@ -64,6 +68,7 @@ pub(crate) async fn answer(
         version: None,
         caller: None,
         turn: None,
+        took: None,
         body: Progress::Unread(body),
     };
     let mut response = match guarded(state, &head, start, &mut trail).await {
@@ -103,12 +108,24 @@ pub(crate) async fn answer(
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
         linger.set();
     }
-    let status = response.status().as_u16();
+    let (status, all) = (response.status().as_u16(), start.elapsed());
     match (&trail.version, trail.route) {
-        (Some(version), Some(route)) => version.routes.count(route.name, status, start.elapsed()),
+        (Some(version), Some(route)) => version.routes.count(route.name, status, all),
         (None, Some(route)) => state.metrics.count(route.name, status),
         (_, None) => state.metrics.count("none", status),
     }
+    state.observer.note(&Exchange {
+        protocol: "http",
+        peer,
+        method: head.method.as_str(),
+        route: trail.route.map(|route| route.path),
+        key: trail.caller.as_ref().map(Caller::id),
+        version: trail.version.as_deref(),
+        status,
+        all,
+        took: trail.took.as_ref().and_then(|took| took.get()),
+        headers: &head.headers,
+    });
     response
 }
 
@@ -150,6 +167,7 @@ async fn guarded(
             Endpoint::OpenApi => Ok(openapi::document()),
             Endpoint::Rollouts => Ok(rollout::reports(state, caller)),
             Endpoint::Metrics => Ok(metrics_text(state)),
+            Endpoint::ServerStatus => Ok(status::status(state, caller)),
             Endpoint::Statistics => {
                 let registry = state.registry.current();
                 Ok(oip::statistics(&covered(&registry, caller)))
@@ -200,6 +218,7 @@ async fn guarded(
         };
         let found = &routed.version;
         trail.version = Some(found.clone());
+        trail.took = Some(Arc::clone(&routed.took));
         match (route.endpoint, registry.model(name)) {
             (Endpoint::Model, Some(model)) => {
                 return Ok(oip::model(model, found, &failed(&registry, name)));

@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use hyper::HeaderMap;
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use crate::{
     infer::Cache,
     log::Log,
     metrics::Metrics,
+    observe::Observer,
     runtime::{LiveRegistry, Registry, Repository},
 };
 
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) turns: Arc<Turns>,
     /// None where no answers are kept.
     pub(crate) cache: Option<Cache>,
+    pub(crate) observer: Observer,
+    pub(crate) started: Instant,
     is_draining: watch::Sender<bool>,
 }
 
@@ -50,6 +53,7 @@ impl State {
         metrics: Metrics,
         limits: Limits,
         log: Log,
+        observer: Observer,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -68,6 +72,8 @@ impl State {
             metrics,
             limits,
             log: RefusalLog::new(log),
+            observer,
+            started: Instant::now(),
             is_draining: watch::Sender::new(false),
         }
     }

@@ -71,6 +71,8 @@ pub(crate) async fn infer<T: Send + 'static>(
     match answer {
         Ok((written, rows, took)) => {
             statistics.succeeded(rows, &took, began.elapsed());
+            // Of a stream the first answer counts.
+            let _ = routed.took.set(took);
             version.batcher.metrics().count(&took, rows > 0);
             Ok(written)
         }

@@ -87,6 +87,7 @@ pub(super) fn operation(endpoint: Endpoint, requests: &Requests) -> Operation {
             operation.answer.content_type = crate::metrics::CONTENT_TYPE;
             operation
         }
+        Endpoint::ServerStatus => get("How the server is", STRATA, "ServerStatus"),
         Endpoint::Rollouts => get("The rollouts of all models", STRATA, "Rollouts"),
         Endpoint::Rollout => get("The rollout of a model", STRATA, "Rollout"),
         Endpoint::OpenApi => get("This document", STRATA, "Document"),

@@ -9,7 +9,7 @@ use super::{
     metrics::RolloutMetrics,
     pick::{picks_key, picks_turn, sticky_key},
 };
-use crate::runtime::{Answered, Unanswered, Version};
+use crate::runtime::{Answered, Took, Unanswered, Version};
 
 /// A rollout that a server carries out, or saw end.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub(crate) struct Routed {
     pub(super) part: Option<(Arc<Trial>, Part)>,
     /// Who gets a copy.
     pub(super) shadow: Option<Arc<Version>>,
+    /// What the parts of the request took, once it was answered.
+    pub(crate) took: Arc<OnceLock<Took>>,
 }
 
 /// Answers of the candidate after which it is judged: to read what was measured takes longer than to count.
@@ -108,19 +110,17 @@ impl Trial {
         let candidate = || Arc::clone(candidate);
         match self.rollout.mode {
             RolloutMode::Split(_) if is_picked => Routed {
-                version: candidate(),
                 part: part(Part::Candidate),
-                shadow: None,
+                ..Routed::to(candidate())
             },
             RolloutMode::Split(_) => Routed {
-                version: base,
                 part: part(Part::Base),
-                shadow: None,
+                ..Routed::to(base)
             },
             RolloutMode::Shadow(_) if is_picked => Routed {
-                version: base,
                 part: part(Part::Base),
                 shadow: Some(candidate()),
+                ..Routed::to(base)
             },
             RolloutMode::Shadow(_) => Routed::to(base),
         }
@@ -176,6 +176,7 @@ impl Routed {
             version,
             part: None,
             shadow: None,
+            took: Arc::default(),
         }
     }
 

@@ -20,25 +20,27 @@ use super::{
     load::{Source, Wanted},
     memory::to_sleep,
     repository::{Command, Refused, Wish},
+    watch::Watch,
 };
 use crate::{
     ServeError,
     http::State,
-    log::{Log, plain},
+    log::{Log, Problems},
     rollout::{OnRollout, adopt},
 };
 
-/// How often the store is looked at: some small files are read.
+/// How often rollouts are judged and, where the operating system does not tell when a folder changes, the store is looked
+/// at: some small files are read.
 const EVERY: Duration = Duration::from_millis(250);
+
+/// How often it is looked at where the operating system does tell, which it cannot for all kinds of file systems.
+const ANYWAY: Duration = Duration::from_secs(2);
 
 /// When a version that could not be opened is tried again. To open one may take long.
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// For the last requests of a version that is to be loaded anew.
 const GONE: Duration = Duration::from_secs(1);
-
-/// Characters of a line about what cannot be served.
-const LONGEST_LINE: usize = 1000;
 
 /// Serves what the store says from now on, from a thread that ends with `state`.
 ///
@@ -56,13 +58,26 @@ pub(crate) fn follow(
     let weak = Arc::downgrade(state);
     let mut follower = Follower {
         source,
+        problems: Problems::new(log.clone()),
         log,
         retired: Vec::new(),
         failed: BTreeMap::new(),
-        told: BTreeMap::new(),
         unloaded: BTreeSet::new(),
         asleep: state.registry.current().asleep().clone(),
+        watch: None,
+        looked: Instant::now(),
     };
+    let folder = follower.source.folder();
+    match Watch::start(&folder, state.repository.waker()) {
+        Ok(watch) => follower.watch = Some(watch),
+        Err(error) => {
+            let what = format!(
+                "{} is looked at every quarter of a second",
+                folder.display()
+            );
+            follower.problems.tell(what, &error);
+        }
+    }
     let thread = thread::Builder::new().name("strata-store".to_owned());
     thread.spawn(move || look_again_and_again(&mut follower, &weak, &commands))?;
     Ok(())
@@ -84,14 +99,12 @@ fn look_again_and_again(
         };
         let Some(state) = state.upgrade() else { return };
         match command {
-            Some(Command { model, wish, reply }) => {
+            Some(Command::Obey { model, wish, reply }) => {
                 // Fails if the caller left meanwhile.
                 let _ = reply.send(follower.obey(&model, wish, &state));
             }
-            None if state.is_ready() => {
-                follower.look(&state);
-            }
-            None => {}
+            Some(Command::Look) | None if state.is_ready() => follower.tick(&state),
+            Some(Command::Look) | None => {}
         }
     }
 }
@@ -104,12 +117,16 @@ struct Follower {
     retired: Vec<Arc<Version>>,
     /// When a version could not be opened.
     failed: BTreeMap<(Name, u64), Instant>,
-    /// The last problem with a version, a model or the store.
-    told: BTreeMap<String, String>,
+    /// With a version, a model or the store.
+    problems: Problems,
     /// Models that callers do not want served. Forgotten when the server ends.
     unloaded: BTreeSet<Name>,
     /// Models that do not fit into memory, with their bytes there.
     asleep: BTreeMap<Name, usize>,
+    /// None where the operating system does not tell of changes.
+    watch: Option<Watch>,
+    /// When the store was looked at last.
+    looked: Instant,
 }
 
 impl Follower {
@@ -223,7 +240,8 @@ impl Follower {
             let trial = match rollout {
                 OnRollout::Trial(trial) => trial,
                 OnRollout::Idle { problem, .. } => {
-                    self.tell(format!("the rollout of {name} is idle"), problem);
+                    self.problems
+                        .tell(format!("the rollout of {name} is idle"), problem);
                     continue;
                 }
             };
@@ -237,13 +255,29 @@ impl Follower {
                 Outcome::Promoted => ("to be promoted", false),
             };
             let what = format!("the rollout {id} of {name} to version {to} is {what}");
-            if self.tell(what, &ended.reason) && is_back {
+            if self.problems.tell(what, &ended.reason) && is_back {
                 state.metrics.rollouts.rolled_back.inc();
             }
             if let Err(error) = self.source.end_rollout(name, id, ended) {
                 let what = format!("the end of the rollout {id} of {name} cannot be recorded");
-                self.tell(what, &error);
+                self.problems.tell(what, &error);
             }
+        }
+    }
+
+    /// What is due from time to time, and when the store has changed.
+    fn tick(&mut self, state: &State) {
+        let is_due = match &self.watch {
+            // Asked first: a change from here on is for the next time.
+            Some(watch) => watch.take() || self.looked.elapsed() >= ANYWAY,
+            None => true,
+        };
+        if is_due {
+            self.look(state);
+        } else {
+            self.end_rollouts(state);
+            self.free();
+            self.make_room(0, None, state);
         }
     }
 
@@ -260,13 +294,19 @@ impl Follower {
 
     fn exchange(&mut self, state: &State) {
         self.free();
+        self.looked = Instant::now();
         let mut wanted = match self.source.wanted() {
             Ok(wanted) => wanted,
             Err(error) => {
-                self.tell("the store cannot be followed".to_owned(), &error);
+                self.problems
+                    .tell("the store cannot be followed".to_owned(), &error);
+                state.metrics.store_reachable.set(0);
                 return;
             }
         };
+        if !self.source.is_mirror() {
+            state.metrics.store_reachable.set(1);
+        }
         self.asleep
             .retain(|name, _| wanted.versions.iter().any(|(wanted, _)| wanted == name));
         let is_wanted =
@@ -284,9 +324,9 @@ impl Follower {
             .collect();
         for version in &broken {
             let what = format!("{} failed while it computed", title(version));
-            self.tell(what, &ServeError::Broken);
+            self.problems.tell(what, &ServeError::Broken);
         }
-        let failed = self.failed.len() + broken.len();
+        let failed = next.failed().count() + broken.len();
         state.metrics.failed_versions.set(failed as i64);
         state.metrics.asleep_models.set(self.asleep.len() as i64);
         if next.is_same(&current) {
@@ -310,7 +350,8 @@ impl Follower {
         // Models of which something that is wanted cannot be had keep all that they have.
         let mut kept: BTreeSet<Name> = BTreeSet::new();
         for (name, error) in &wanted.unknown {
-            self.tell(format!("{name} cannot be followed"), error);
+            self.problems
+                .tell(format!("{name} cannot be followed"), error);
             kept.insert(name.clone());
         }
         for (name, number) in &wanted.versions {
@@ -326,8 +367,11 @@ impl Follower {
                 next.add(Arc::clone(version));
             }
         }
-        for (name, number) in self.failed.keys() {
-            next.add_failed(name, *number);
+        for (name, number) in self.failed.keys().chain(&wanted.unavailable) {
+            let model = next.model(name.as_str());
+            if model.and_then(|model| model.numbered(*number)).is_none() {
+                next.add_failed(name, *number);
+            }
         }
         for name in &self.unloaded {
             next.add_unloaded(name);
@@ -395,27 +439,15 @@ impl Follower {
         match loaded {
             Ok(version) => {
                 self.failed.remove(&key);
-                self.told.remove(&cannot_be_served(name, number));
+                self.problems.forget(&cannot_be_served(name, number));
                 Some(Arc::new(version))
             }
             Err(error) => {
                 self.failed.insert(key, Instant::now());
-                self.tell(cannot_be_served(name, number), &error);
+                self.problems.tell(cannot_be_served(name, number), &error);
                 None
             }
         }
-    }
-
-    /// Says a problem once, not every time that it is tried again; whether it was not said before.
-    fn tell(&mut self, what: String, problem: &dyn std::fmt::Display) -> bool {
-        let problem = problem.to_string();
-        if self.told.get(&what) == Some(&problem) {
-            return false;
-        }
-        let line = format!("{what}, what is served goes on: {problem}");
-        self.log.write(plain(&line, LONGEST_LINE));
-        self.told.insert(what, problem);
-        true
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn index(
     let failed = registry.failed().map(|(name, version)| Entry {
         name: name.to_string(),
         version: Some(version),
-        unavailable: Some("cannot be opened; see the server's log"),
+        unavailable: Some("cannot be used; see the server's log"),
     });
     let unloaded = registry.unloaded().map(|name| Entry {
         name: name.to_string(),

@@ -9,7 +9,7 @@ use strata_nn::LevelWeights;
 use strata_package::{Access, Ended, OpenPackage, PackageError, Pick, Rollout, Selector, Store};
 use strata_spec::Name;
 
-use super::{BatchLimits, Registry, Version, memory::to_sleep};
+use super::{BatchLimits, Registry, Version, memory::to_sleep, mirrored::Mirrored};
 use crate::{ServeError, ServeOptions, metrics::Metrics, rollout::adopt};
 
 /// Within what asynchronous programs call short: other connections of the same thread hardly notice.
@@ -22,6 +22,8 @@ pub(crate) struct Source {
     models: Option<Vec<Selector>>,
     access: Access,
     limits: BatchLimits,
+    /// What the store's folder mirrors.
+    mirrored: Option<Mirrored>,
     /// Bytes of all versions in memory.
     pub(super) memory: usize,
 }
@@ -34,6 +36,8 @@ pub(crate) struct Wanted {
     pub(crate) candidates: BTreeSet<(Name, u64)>,
     /// What each alias of their models names.
     pub(crate) aliases: BTreeMap<(Name, Name), u64>,
+    /// Versions of the store that are not to be used, and that nothing asks for.
+    pub(crate) unavailable: BTreeSet<(Name, u64)>,
     /// Models of which it cannot be told.
     pub(crate) unknown: BTreeMap<Name, PackageError>,
     /// The rollouts of models, or why they cannot be read: then their aliases answer alone.
@@ -41,8 +45,12 @@ pub(crate) struct Wanted {
 }
 
 impl Source {
-    pub(crate) fn open(options: &ServeOptions) -> Result<Self, ServeError> {
+    pub(crate) fn open(
+        options: &ServeOptions,
+        mirrored: Option<Mirrored>,
+    ) -> Result<Self, ServeError> {
         Ok(Self {
+            mirrored,
             store: Store::open(&options.store)?,
             models: options.models.clone(),
             access: options.access.clone(),
@@ -71,6 +79,9 @@ impl Source {
             None => all()?,
         };
         let mut wanted = Wanted::default();
+        if let Some(mirrored) = &self.mirrored {
+            wanted.unavailable = mirrored.unavailable().into_keys().collect();
+        }
         for selector in selectors {
             if let Err(error) = self.add_wanted(&mut wanted, &selector) {
                 wanted.unknown.insert(selector.name, error);
@@ -119,7 +130,7 @@ impl Source {
         wanted.rollouts.insert(name.clone(), rollout);
     }
 
-    /// Records how a rollout ended; false if that has to wait for another writer.
+    /// Records how a rollout ended, or has it recorded; false if that has to wait for another writer.
     ///
     /// # Errors
     /// The store cannot be written to.
@@ -129,6 +140,10 @@ impl Source {
         id: &str,
         ended: &Ended,
     ) -> Result<bool, PackageError> {
+        if let Some(mirrored) = &self.mirrored {
+            mirrored.end_rollout(name, id, ended);
+            return Ok(true);
+        }
         self.store.end_rollout(name, id, ended)
     }
 
@@ -152,6 +167,11 @@ impl Source {
             .map_err(|source| ServeError::Weights { selector, source })?;
         Version::start(&manifest, digest, &parsed, self.limits.clone(), metrics)
             .map_err(ServeError::Thread)
+    }
+
+    /// Whether the folder mirrors a store that lies elsewhere.
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.mirrored.is_some()
     }
 
     /// The folder of the store.
@@ -180,6 +200,9 @@ pub(crate) fn load(source: &Source, metrics: &Metrics) -> Result<Registry, Serve
         if !asleep.is_empty() {
             registry = registry.with_asleep(&asleep);
         }
+    }
+    for (name, number) in &wanted.unavailable {
+        registry.add_failed(name, *number);
     }
     metrics.asleep_models.set(registry.asleep().len() as i64);
     if registry.is_empty() {

@@ -14,12 +14,28 @@ pub(crate) struct Repository {
     waking: Mutex<()>,
 }
 
-/// A wish of a caller, and where its answer is waited for.
+/// What the thread that follows the store is asked to do.
 #[derive(Debug)]
-pub(crate) struct Command {
-    pub(crate) model: Name,
-    pub(crate) wish: Wish,
-    pub(crate) reply: oneshot::Sender<Result<(), Refused>>,
+pub(crate) enum Command {
+    /// A wish of a caller, and where its answer is waited for.
+    Obey {
+        model: Name,
+        wish: Wish,
+        reply: oneshot::Sender<Result<(), Refused>>,
+    },
+    /// The store's folder has changed.
+    Look,
+}
+
+/// Says that the store's folder has changed.
+#[derive(Debug)]
+pub(super) struct Waker(SyncSender<Command>);
+
+impl Waker {
+    pub(super) fn wake(&self) {
+        // Where so many wishes wait the store is looked at anyway.
+        let _ = self.0.try_send(Command::Look);
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +72,10 @@ impl Repository {
         (repository, receiver)
     }
 
+    pub(super) fn waker(&self) -> Waker {
+        Waker(self.commands.clone())
+    }
+
     /// Serves a model as the store says now. Done when its versions are served.
     pub(crate) async fn load(&self, model: &str) -> Result<(), Refusal> {
         self.ask(model, Wish::Load).await
@@ -79,7 +99,7 @@ impl Repository {
         let unknown = || Refusal::NotFound(format!("no model `{}`", model.escape_debug()));
         let name: Name = model.parse().map_err(|_| unknown())?;
         let (reply, answer) = oneshot::channel();
-        let command = Command {
+        let command = Command::Obey {
             model: name,
             wish,
             reply,

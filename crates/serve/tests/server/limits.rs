@@ -179,6 +179,30 @@ fn connections_over_the_limit_wait_their_turn() {
 }
 
 #[test]
+fn who_sends_nothing_keeps_nobody_out() {
+    let running = with(|limits| limits.connections = 2);
+    let mut idle = running.admin();
+    assert_eq!(idle.get("/v2").status, 200);
+    let question = question(1);
+    let mut busy = running.admin();
+    let length = question.len().to_string();
+    busy.send_head("POST", INFER, &[("Content-Length", &length)]);
+    busy.send(&question.as_bytes()[..20]);
+    // A part of a head is no request.
+    let mut slow = running.client();
+    assert!(
+        slow.try_send(b"GET /v2 HTTP/1.1\r\nHost: x\r\nX-Slow: a")
+            .is_ok()
+    );
+    assert_eq!(running.admin().get("/v2").status, 200);
+    assert_eq!(running.admin().get("/v2").status, 200);
+    // The request that had begun is answered.
+    busy.send(&question.as_bytes()[20..]);
+    assert_eq!(busy.reply().status, 200);
+    assert!(idle.try_reply().is_none(), "an idle connection stays open");
+}
+
+#[test]
 fn a_stopping_server_finishes_what_it_began_and_takes_no_more() {
     let mut running = Running::start();
     let question = question(1);

@@ -1,0 +1,161 @@
+//! Who has to leave when all connections are taken.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// A caller that connects and sends its request has sent it by then.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// When it is looked again for one that may leave.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Of a connection whose request is being answered.
+const BUSY: u64 = 0;
+
+/// The connections that may be open at the same time.
+///
+/// A caller that sends nothing, or a byte now and then, keeps its connection only as long as nobody else wants one: then the
+/// one that has kept the server waiting longest is closed. So callers that are slow, however many, keep no others out.
+#[derive(Debug)]
+pub(super) struct Seats {
+    began: Instant,
+    free: Arc<Semaphore>,
+    taken: Mutex<Vec<Weak<Waiting>>>,
+}
+
+/// A connection's place, free again when this is gone.
+#[derive(Debug)]
+pub(super) struct Seat {
+    began: Instant,
+    waiting: Arc<Waiting>,
+    _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// Since when the server waits for a request, in milliseconds; [`BUSY`] while it answers one.
+    since: AtomicU64,
+    leave: Notify,
+}
+
+/// A request that is being answered.
+pub(super) struct Busy<'a>(&'a Seat);
+
+impl Seats {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            began: Instant::now(),
+            free: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            taken: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// A place for a new connection, for which another may have to leave. None if the server ends.
+    pub(super) async fn take(&self) -> Option<Seat> {
+        let permit = loop {
+            if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+                break permit;
+            }
+            self.evict();
+            let free = Arc::clone(&self.free).acquire_owned();
+            if let Ok(permit) = tokio::time::timeout(AGAIN, free).await {
+                break permit.ok()?;
+            }
+        };
+        let waiting = Arc::new(Waiting {
+            since: AtomicU64::new(now(self.began)),
+            leave: Notify::new(),
+        });
+        let mut taken = self.taken();
+        // Places that are free again are forgotten when there are as many of them as others.
+        if taken.len() == taken.capacity() {
+            taken.retain(|seat| seat.strong_count() > 0);
+        }
+        taken.push(Arc::downgrade(&waiting));
+        drop(taken);
+        Some(Seat {
+            began: self.began,
+            waiting,
+            _permit: permit,
+        })
+    }
+
+    /// Asks the connection to leave that has kept the server waiting longest, if any has for long enough.
+    fn evict(&self) {
+        let enough = now(self.began).saturating_sub(PATIENCE.as_millis() as u64);
+        let taken = self.taken();
+        let waiting = taken.iter().filter_map(Weak::upgrade);
+        let waiting = waiting.map(|seat| (seat.since.load(Ordering::Relaxed), seat));
+        let longest = waiting
+            .filter(|(since, _)| *since != BUSY && *since <= enough)
+            .min_by_key(|(since, _)| *since);
+        if let Some((_, seat)) = longest {
+            // The next look is for the next one.
+            seat.since.store(BUSY, Ordering::Relaxed);
+            seat.leave.notify_one();
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Vec<Weak<Waiting>>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Its connection does not have to leave until this is gone.
+    pub(super) fn busy(&self) -> Busy<'_> {
+        self.waiting.since.store(BUSY, Ordering::Relaxed);
+        Busy(self)
+    }
+
+    /// Until the connection has to leave.
+    pub(super) async fn asked_to_leave(&self) {
+        self.waiting.leave.notified().await;
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let now = now(self.0.began);
+        self.0.waiting.since.store(now, Ordering::Relaxed);
+    }
+}
+
+/// Milliseconds since `began`, more than [`BUSY`].
+fn now(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_one_that_waits_longest_leaves_and_no_busy_one() {
+        let mut seats = Seats::new(3);
+        let busy = seats.take().await.unwrap();
+        let request = busy.busy();
+        let [first, second] = [seats.take().await.unwrap(), seats.take().await.unwrap()];
+        // Time here is that of the system: what is set back is as old as it would be later.
+        for (seat, since) in [(&first, 2), (&second, 1)] {
+            seat.waiting.since.store(since, Ordering::Relaxed);
+        }
+        seats.began -= 2 * PATIENCE;
+        let left = async {
+            second.asked_to_leave().await;
+            drop(second);
+        };
+        let (seat, ()) = tokio::join!(seats.take(), left);
+        assert!(seat.is_some());
+        let never = tokio::time::timeout(Duration::from_millis(20), busy.asked_to_leave()).await;
+        assert!(never.is_err());
+        drop(request);
+    }
+}
