@@ -60,8 +60,9 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of all bodies that are held at the same time; more is 503. Default: 512 MiB.
     pub all_bodies_bytes: usize,
-    /// Open connections of each address. For one more, the one over HTTP/1.1 is closed that has sent no request, or not all of
-    /// its head, for the longest time and at least a second; if there is none it waits. Default: 4,096.
+    /// Open connections of each address. For one more, those over HTTP/1.1 are closed that have sent no request, or not all of
+    /// its head, for the longest time and at least a second; if there is none it waits. Of callers over HTTP/1.1 whose first
+    /// request's head is not there yet, four times as many may wait besides. Default: 4,096.
     pub connections: usize,
     /// Rows that wait for one version of a model; more are 503, with the time after which the queue will be empty as
     /// `Retry-After`. Also the most rows in one request. Default: 4,096.

@@ -113,16 +113,17 @@ impl Server {
     /// Needs a Tokio runtime with time and I/O; several threads are best.
     ///
     /// # Errors
-    /// The runtime does not take the listener.
+    /// The runtime does not take a listener, or the system refuses a thread.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         let listening = Listening {
-            http: started(self.listener, self.address)?,
+            http: self.listener,
             grpc: self
                 .grpc
                 .map(|(listener, address)| started(listener, address))
                 .transpose()?,
         };
-        http::serve(listening, self.state.clone(), shutdown).await;
+        let served = http::serve(listening, self.state.clone(), shutdown).await;
+        served.map_err(ServeError::Thread)?;
         let ended = tokio::task::spawn_blocking(move || self.state.observer.end());
         // Fails only if it panics, which costs the last spans.
         let _ = ended.await;

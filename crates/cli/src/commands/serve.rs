@@ -48,6 +48,12 @@ pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
     options.limits.key_requests = args.key_requests as usize;
     options.limits.request_time = Duration::from_secs(args.request_seconds.into());
     options.limits.drain_time = Duration::from_secs(args.drain_seconds.into());
+    // Connections are files, of which shells allow as many as other programs need.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        output.note(&format!(
+            "cannot ask for more open files, so for more connections: {error}"
+        ));
+    }
     let keys = options.keys.clone();
     let server = Server::bind(options)?;
     for served in server.served() {

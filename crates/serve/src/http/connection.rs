@@ -1,6 +1,7 @@
 use std::{
     convert::Infallible,
     future::Future,
+    io,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::{
@@ -27,6 +28,7 @@ use tokio::{
 };
 
 use super::{
+    door,
     seats::{Seat, Seats},
     service,
     state::State,
@@ -37,15 +39,17 @@ use crate::grpc;
 /// Where callers come in.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    pub(crate) http: TcpListener,
+    pub(crate) http: std::net::TcpListener,
     pub(crate) grpc: Option<TcpListener>,
 }
 
-/// What is spoken on a connection.
-#[derive(Clone, Debug)]
-enum Protocol {
-    Http,
-    Grpc(grpc::Service),
+/// What becomes of a connection over HTTP/1.1 after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// It is closed, and the answer says so.
+    Close,
+    /// It waits for the next request.
+    Wait,
 }
 
 /// Calls at the same time on one connection; more wait.
@@ -55,7 +59,7 @@ const PING: Duration = Duration::from_secs(20);
 
 /// What connections are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
+pub(super) enum Phase {
     Serve,
     /// Finish the request in flight, then close.
     Drain,
@@ -63,38 +67,37 @@ enum Phase {
 }
 
 /// Counts one connection, however it ends.
-struct Counted<'a>(&'a Gauge);
+pub(super) struct Counted(Gauge);
 
-impl<'a> Counted<'a> {
-    fn new(open: &'a Gauge) -> Self {
+impl Counted {
+    pub(super) fn new(open: &Gauge) -> Self {
         open.inc();
-        Self(open)
+        Self(open.clone())
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
 /// Answers connections until `shutdown` completes, then drains.
+///
+/// # Errors
+/// The system refuses the thread at the [door](super::door).
 pub(crate) async fn serve(
     listening: Listening,
     state: Arc<State>,
     shutdown: impl Future<Output = ()>,
-) {
+) -> io::Result<()> {
     let (phase, watched) = watch::channel(Phase::Serve);
+    door::open(listening.http, state.clone(), watched.clone())?;
     {
         let mut shutdown = pin!(shutdown);
-        let http = accept(&listening.http, &state, watched.clone(), Protocol::Http);
-        let mut http = pin!(http);
         let mut grpc = pin!(async {
             match &listening.grpc {
-                Some(listener) => {
-                    let protocol = Protocol::Grpc(grpc::Service::new(&state));
-                    accept(listener, &state, watched, protocol).await;
-                }
+                Some(listener) => accept_grpc(listener, &state, watched).await,
                 None => {
                     drop(watched);
                     std::future::pending().await
@@ -103,14 +106,13 @@ pub(crate) async fn serve(
         });
         tokio::select! {
             () = &mut shutdown => {}
-            () = &mut http => {}
             () = &mut grpc => {}
         }
     }
     state.drain();
-    drop(listening);
+    drop(listening.grpc);
     phase.send_replace(Phase::Drain);
-    // Every connection has a receiver, so the channel closes with the last one.
+    // Every connection and the door have a receiver, so the channel closes with the last one.
     if timeout(state.limits.drain_time, phase.closed())
         .await
         .is_err()
@@ -118,16 +120,13 @@ pub(crate) async fn serve(
         phase.send_replace(Phase::Close);
         phase.closed().await;
     }
+    Ok(())
 }
 
-async fn accept(
-    listener: &TcpListener,
-    state: &Arc<State>,
-    phase: watch::Receiver<Phase>,
-    protocol: Protocol,
-) {
-    // For each address: one that waits for a connection must not keep the other from taking its last one.
+async fn accept_grpc(listener: &TcpListener, state: &Arc<State>, phase: watch::Receiver<Phase>) {
+    // Others than those over HTTP/1.1: one that waits for a connection must not keep the other from taking its last one.
     let seats = Seats::new(state.limits.connections);
+    let service = grpc::Service::new(state);
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -141,31 +140,36 @@ async fn accept(
         let Some(seat) = seats.take().await else {
             return;
         };
-        let (state, phase, protocol) = (state.clone(), phase.clone(), protocol.clone());
+        let (state, phase, service) = (state.clone(), phase.clone(), service.clone());
         tokio::spawn(async move {
             let counted = Counted::new(&state.metrics.connections);
             // Answers are written whole; to wait for more would only delay them.
             let _ = stream.set_nodelay(true);
-            match protocol {
-                Protocol::Http => http(stream, peer, &state, phase, &seat).await,
-                Protocol::Grpc(service) => grpc(stream, peer, &state, phase, service).await,
-            }
+            grpc(stream, peer, &state, phase, service).await;
             drop(counted);
             drop(seat);
         });
     }
 }
 
-async fn http(
+/// Answers requests on a connection of which some bytes have `arrived`.
+pub(super) async fn http(
     stream: TcpStream,
+    arrived: Vec<u8>,
     peer: SocketAddr,
     state: &Arc<State>,
     phase: watch::Receiver<Phase>,
     seat: &Seat,
+    after: After,
 ) {
     let limits = &state.limits;
     let linger = Linger::default();
-    let io = TokioIo::new(Stream::new(stream, limits.write_time, linger.clone()));
+    let io = TokioIo::new(Stream::new(
+        stream,
+        arrived,
+        limits.write_time,
+        linger.clone(),
+    ));
     let linger = &linger;
     let answer = service_fn(|request| async move {
         let _busy = seat.busy();
@@ -174,7 +178,8 @@ async fn http(
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time);
+        .header_read_timeout(limits.head_time)
+        .keep_alive(after == After::Wait);
     builder.max_buf_size(limits.head_bytes.max(8192));
     let connection = builder.serve_connection(io, answer);
     tokio::select! {
@@ -192,7 +197,12 @@ async fn grpc(
     service: grpc::Service,
 ) {
     let limits = &state.limits;
-    let io = TokioIo::new(Stream::new(stream, limits.write_time, Linger::default()));
+    let io = TokioIo::new(Stream::new(
+        stream,
+        Vec::new(),
+        limits.write_time,
+        Linger::default(),
+    ));
     // Calls on their way, each with a receiver.
     let (calls, _) = watch::channel(());
     let begin = calls.clone();
@@ -265,6 +275,8 @@ async fn run(
     let mut idle = pin!(idle);
     loop {
         tokio::select! {
+            // A request that has arrived is answered, also if the server is told to stop at the same moment.
+            biased;
             // Ends with an error if the caller sent no HTTP, left, or took too long; hyper has told it
             // what it can.
             _ = connection.as_mut() => return,

@@ -2,6 +2,7 @@
 
 mod body;
 mod connection;
+mod door;
 mod find;
 mod refusal;
 mod routes;

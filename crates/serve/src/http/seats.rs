@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// When it is looked again for one that may leave.
 const AGAIN: Duration = Duration::from_millis(20);
 
+/// Which part of all leaves at a time.
+const PART: usize = 64;
+
 /// Of a connection whose request is being answered.
 const BUSY: u64 = 0;
 
@@ -87,17 +90,23 @@ impl Seats {
         })
     }
 
-    /// Asks the connection to leave that has kept the server waiting longest, if any has for long enough.
-    fn evict(&self) {
+    /// Asks those connections to leave that have kept the server waiting longest, if any have for long enough: a few at a
+    /// time, since to find them all have to be looked at.
+    pub(super) fn evict(&self) {
         let enough = now(self.began).saturating_sub(PATIENCE.as_millis() as u64);
         let taken = self.taken();
         let waiting = taken.iter().filter_map(Weak::upgrade);
         let waiting = waiting.map(|seat| (seat.since.load(Ordering::Relaxed), seat));
-        let longest = waiting
+        let mut longest: Vec<_> = waiting
             .filter(|(since, _)| *since != BUSY && *since <= enough)
-            .min_by_key(|(since, _)| *since);
-        if let Some((_, seat)) = longest {
-            // The next look is for the next one.
+            .collect();
+        let few = (taken.len() / PART).max(1);
+        if longest.len() > few {
+            longest.select_nth_unstable_by_key(few, |(since, _)| *since);
+            longest.truncate(few);
+        }
+        for (_, seat) in longest {
+            // The next look is for the next ones.
             seat.since.store(BUSY, Ordering::Relaxed);
             seat.leave.notify_one();
         }

@@ -25,6 +25,8 @@ use tokio::{
 #[derive(Debug)]
 pub(crate) struct Stream {
     tcp: TcpStream,
+    /// Read before, and not yet handed on.
+    arrived: Vec<u8>,
     limit: Duration,
     /// Set while a write waits, and while closing lingers.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -46,9 +48,11 @@ impl Linger {
 }
 
 impl Stream {
-    pub(crate) fn new(tcp: TcpStream, limit: Duration, linger: Linger) -> Self {
+    /// A connection of which some bytes have `arrived`.
+    pub(crate) fn new(tcp: TcpStream, arrived: Vec<u8>, limit: Duration, linger: Linger) -> Self {
         Self {
             tcp,
+            arrived,
             limit,
             deadline: None,
             linger,
@@ -80,6 +84,12 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.arrived.is_empty() {
+            let taken = self.arrived.len().min(buffer.remaining());
+            let rest = self.arrived.split_off(taken);
+            buffer.put_slice(&std::mem::replace(&mut self.arrived, rest));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.tcp).poll_read(context, buffer)
     }
 }

@@ -203,6 +203,43 @@ fn who_sends_nothing_keeps_nobody_out() {
 }
 
 #[test]
+fn callers_at_the_door_keep_nobody_out() {
+    let running = with(|limits| limits.connections = 1);
+    // As many as may stand there.
+    let mut slow: Vec<_> = (0..4).map(|_| running.client()).collect();
+    for client in &mut slow {
+        assert!(client.try_send(b"GET /v2 HT").is_ok());
+    }
+    assert_eq!(running.admin().get("/v2").status, 200);
+    // Who is in time is answered.
+    let mut late = running.admin();
+    late.send(b"GET /v2 HTTP/1.1\r\nHost: x\r\n");
+    thread::sleep(Duration::from_millis(300));
+    late.send(format!("X-API-Key: {}\r\n\r\n", running.admin).as_bytes());
+    assert_eq!(late.reply().status, 200);
+}
+
+#[test]
+fn health_is_answered_while_all_connections_are_taken() {
+    let running = with(|limits| limits.connections = 1);
+    let mut busy = running.admin();
+    busy.send_head("POST", INFER, &[("Content-Length", "100")]);
+    busy.send(b"{");
+    thread::sleep(Duration::from_millis(300));
+    for path in ["/v2/health/ready", "/v2/health/live", "/"] {
+        let mut probe = running.client();
+        let reply = probe.get(path);
+        // Its connection is none for other requests.
+        assert_eq!(
+            (reply.status, reply.header("connection")),
+            (200, Some("close")),
+            "{path}"
+        );
+        assert!(probe.try_reply().is_none(), "{path}");
+    }
+}
+
+#[test]
 fn a_stopping_server_finishes_what_it_began_and_takes_no_more() {
     let mut running = Running::start();
     let question = question(1);
@@ -214,7 +251,7 @@ fn a_stopping_server_finishes_what_it_began_and_takes_no_more() {
     );
     busy.send(&question.as_bytes()[..20]);
     let mut idle = running.admin();
-    assert_eq!(idle.get("/v2/health/ready").status, 200);
+    assert_eq!(idle.get("/v2").status, 200);
     thread::sleep(Duration::from_millis(300));
 
     running.stop();
