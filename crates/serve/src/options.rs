@@ -60,9 +60,9 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of all bodies that are held at the same time; more is 503. Default: 512 MiB.
     pub all_bodies_bytes: usize,
-    /// Open connections of each address. For one more, those over HTTP/1.1 are closed that have sent no request, or not all of
-    /// its head, for the longest time and at least a second; if there is none it waits. Of callers over HTTP/1.1 whose first
-    /// request's head is not there yet, four times as many may wait besides. Default: 4,096.
+    /// Open connections of each address. For one more, those are closed on which the server has waited longest, and at least
+    /// a second, for a request or the rest of its head, over gRPC for a call other than `Watch`; if there are none it waits.
+    /// Of callers over HTTP/1.1 whose first request's head is not there yet, four times as many may wait besides. Default: 4,096.
     pub connections: usize,
     /// Rows that wait for one version of a model; more are 503, with the time after which the queue will be empty as
     /// `Retry-After`. Also the most rows in one request. Default: 4,096.
@@ -86,13 +86,15 @@ pub struct Limits {
     pub cache_bytes: usize,
     /// Requests of one key that are answered at the same time; more are 429. Default: 1,024.
     pub key_requests: usize,
-    /// For a request's head, and for an idle connection, which is closed after it. Default: 30 s.
+    /// For a request's head, for an idle connection, which is closed after it, and for a stream over gRPC on which nothing
+    /// is asked and nothing being answered, which ends with `DEADLINE_EXCEEDED`. Default: 30 s.
     pub head_time: Duration,
-    /// For a request's body to arrive; longer is 408. Default: 30 s.
+    /// For a request's body, or a message of a stream, to arrive; longer is 408. Default: 30 s.
     pub body_time: Duration,
     /// From a request's head to its answer; longer is 504. Callers may ask for less. Default: 60 s.
     pub request_time: Duration,
-    /// For a caller to take some bytes of an answer; after it, the connection is closed. Default: 30 s.
+    /// For a caller to take some bytes of an answer; after it, the connection is closed, or over gRPC the stream reset if it
+    /// is only its own answer that the caller does not take. Default: 30 s.
     pub write_time: Duration,
     /// For requests in flight when the server is told to stop. Default: 30 s.
     pub drain_time: Duration,

@@ -8,6 +8,7 @@
 //! Keys, limits, counters and the log of refusals are those of HTTP. Health, `ServerLive` and `ServerReady` need no key; all
 //! else does, reflection and calls that do not exist too. `table` lists them.
 
+mod arriving;
 mod calls;
 mod codec;
 mod health;
@@ -17,7 +18,7 @@ mod status;
 mod table;
 
 pub(crate) use codec::{Bound, Bounded, Codec};
-pub(crate) use service::{Service, answer};
+pub(crate) use service::{Service, answer, only_listens};
 
 /// What the messages are, made of `inference.proto`.
 #[allow(

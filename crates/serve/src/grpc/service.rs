@@ -3,27 +3,26 @@ use std::{
     fmt,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    task::{Context, Poll, ready},
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use hyper::{
     HeaderMap, Request, Response,
-    body::{Frame, Incoming, SizeHint},
+    body::Incoming,
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
-use tokio::time::{Sleep, sleep, timeout_at};
+use tokio::time::timeout_at;
 use tonic::{Code, Status, body::Body};
 use tonic_health::pb::health_server::HealthServer;
 
 use super::{
+    arriving::Arriving,
     calls::Inference,
     health::Health,
     pb::{self, grpc_inference_service_server::GrpcInferenceServiceServer},
     status::{http_status, status},
-    table::{CALLS, Call, HEALTH, INFERENCE, REFLECTION, REFLECTION_ALPHA},
+    table::{CALLS, Call, HEALTH, INFERENCE, REFLECTION, REFLECTION_ALPHA, WATCH},
 };
 use crate::{
     access::{Caller, Turn},
@@ -38,7 +37,7 @@ use crate::{
 pub(crate) struct Service(Arc<Vec<(&'static str, Handler)>>);
 
 type Handler = Box<
-    dyn Fn(Request<Metered>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync,
+    dyn Fn(Request<Arriving>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync,
 >;
 
 /// A call that was let in.
@@ -137,7 +136,7 @@ impl Service {
 fn handler<S>(service: S) -> Handler
 where
     S: tonic::codegen::Service<
-            Request<Metered>,
+            Request<Arriving>,
             Response = Response<Body>,
             Error = Infallible,
             Future: Send + 'static,
@@ -155,6 +154,11 @@ where
             }
         })
     })
+}
+
+/// Whether a request is for a call that only listens, as long as it likes.
+pub(crate) fn only_listens<B>(request: &Request<B>) -> bool {
+    request.uri().path() == WATCH
 }
 
 /// Answers one call, and counts it.
@@ -224,7 +228,7 @@ pub(crate) async fn answer(
     });
     // Its part of the budget is given back with the answer.
     let share = Arc::new(Mutex::new(Share::new(&state.bodies)));
-    let mut request = request.map(|body| Metered::new(body, state, &share, call.is_stream));
+    let mut request = request.map(|body| Arriving::new(body, state, &share, call.is_stream));
     request.extensions_mut().insert(ongoing.clone());
     let handler = service
         .0
@@ -329,79 +333,6 @@ fn time_allowed(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
     };
     let time = value.to_str().ok().and_then(parse);
     time.map(Some).ok_or_else(wrong)
-}
-
-/// A body with bounds on its size and on the time that it takes; of a stream, each message has its own.
-pub(crate) struct Metered {
-    body: Incoming,
-    share: Arc<Mutex<Share>>,
-    limit: usize,
-    is_stream: bool,
-    time: Pin<Box<Sleep>>,
-}
-
-/// What comes before a message.
-const FRAME: usize = 5;
-
-impl Metered {
-    fn new(body: Incoming, state: &State, share: &Arc<Mutex<Share>>, is_stream: bool) -> Self {
-        Self {
-            body,
-            share: share.clone(),
-            limit: state.limits.body_bytes.saturating_add(FRAME),
-            is_stream,
-            time: Box::pin(sleep(state.limits.body_time)),
-        }
-    }
-
-    fn take(&self, bytes: usize) -> Result<(), Refusal> {
-        let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
-        share.grow(bytes)?;
-        if share.bytes() > self.limit {
-            return Err(Refusal::TooLarge {
-                what: "bytes in the message",
-                limit: self.limit - FRAME,
-            });
-        }
-        Ok(())
-    }
-}
-
-impl hyper::body::Body for Metered {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if frame.is_pending() && !self.is_stream {
-            ready!(self.time.as_mut().poll(context));
-            return Poll::Ready(Some(Err(status(&Refusal::Stalled))));
-        }
-        let Some(frame) = ready!(frame) else {
-            return Poll::Ready(None);
-        };
-        let frame = match frame {
-            Ok(frame) => frame,
-            Err(_) => return Poll::Ready(Some(Err(Status::cancelled("the call was cut short")))),
-        };
-        if let (Some(data), false) = (frame.data_ref(), self.is_stream)
-            && let Err(refusal) = self.take(data.len())
-        {
-            return Poll::Ready(Some(Err(status(&refusal))));
-        }
-        Poll::Ready(Some(Ok(frame)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 impl fmt::Debug for Service {

@@ -17,6 +17,8 @@ pub(crate) struct Call {
 
 pub(crate) const INFERENCE: &str = "/inference.GRPCInferenceService/";
 pub(crate) const HEALTH: &str = "/grpc.health.v1.Health/";
+/// May go on as long as its connection does: that its caller is there is shown by the answers to pings.
+pub(crate) const WATCH: &str = "/grpc.health.v1.Health/Watch";
 pub(crate) const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/";
 pub(crate) const REFLECTION_ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/";
 
@@ -72,7 +74,7 @@ pub(crate) static CALLS: [Call; 15] = [
         Some(Load),
     ),
     call("ready", "/grpc.health.v1.Health/Check", None),
-    stream("ready", "/grpc.health.v1.Health/Watch", None),
+    stream("ready", WATCH, None),
     stream(
         "reflection",
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

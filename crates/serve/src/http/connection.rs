@@ -1,15 +1,5 @@
 use std::{
-    convert::Infallible,
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
+    convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
 };
 
 use hyper::{
@@ -17,7 +7,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
 use prometheus_client::metrics::gauge::Gauge;
@@ -28,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    calls::{Answer, Calls, Patient},
     door,
     seats::{Seat, Seats},
     service,
@@ -145,7 +136,7 @@ async fn accept_grpc(listener: &TcpListener, state: &Arc<State>, phase: watch::R
             let counted = Counted::new(&state.metrics.connections);
             // Answers are written whole; to wait for more would only delay them.
             let _ = stream.set_nodelay(true);
-            grpc(stream, peer, &state, phase, service).await;
+            grpc(stream, peer, &state, phase, service, &seat).await;
             drop(counted);
             drop(seat);
         });
@@ -195,6 +186,7 @@ async fn grpc(
     state: &Arc<State>,
     phase: watch::Receiver<Phase>,
     service: grpc::Service,
+    seat: &Seat,
 ) {
     let limits = &state.limits;
     let io = TokioIo::new(Stream::new(
@@ -203,22 +195,19 @@ async fn grpc(
         limits.write_time,
         Linger::default(),
     ));
-    // Calls on their way, each with a receiver.
-    let (calls, _) = watch::channel(());
-    let begin = calls.clone();
-    let begun = AtomicU64::new(0);
-    let count = &begun;
+    let calls = Calls::default();
+    let ongoing = &calls;
     let own = state.clone();
     let answer = service_fn(move |request| {
-        let (service, state, call) = (service.clone(), own.clone(), begin.subscribe());
-        count.fetch_add(1, Ordering::Relaxed);
+        let call = ongoing.begin(grpc::only_listens(&request));
+        let (service, state) = (service.clone(), own.clone());
         async move {
             let answer = grpc::answer(&service, &state, peer, request).await;
             // The answer's body is part of the call.
-            Ok::<_, Infallible>(answer.map(|body| Held { body, _call: call }))
+            Ok::<_, Infallible>(answer.map(|body| Answer::new(body, call)))
         }
     });
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Patient(limits.write_time));
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
@@ -226,43 +215,13 @@ async fn grpc(
         .keep_alive_interval(Some(PING))
         .keep_alive_timeout(PING);
     let connection = builder.serve_connection(io, answer);
-    let idle = async {
-        loop {
-            // A look now and then costs less than a timer for each call.
-            let before = begun.load(Ordering::Relaxed);
-            sleep(limits.head_time).await;
-            if begun.load(Ordering::Relaxed) == before && calls.receiver_count() == 0 {
-                return;
-            }
+    let over = async {
+        tokio::select! {
+            () = calls.idle(limits.head_time) => {}
+            () = calls.asked_to_leave(seat) => {}
         }
     };
-    run(connection, phase, idle).await;
-}
-
-/// The body of an answer, during which its connection is not idle.
-struct Held<B> {
-    body: B,
-    _call: watch::Receiver<()>,
-}
-
-impl<B: hyper::body::Body + Unpin> hyper::body::Body for Held<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        self.body.size_hint()
-    }
+    run(connection, phase, over).await;
 }
 
 /// Answers on a connection until it ends, or is `idle`, or the server is told to stop.

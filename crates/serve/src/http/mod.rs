@@ -1,6 +1,7 @@
 //! HTTP/1.1: connections, the table of routes, bodies and refusals.
 
 mod body;
+mod calls;
 mod connection;
 mod door;
 mod find;
@@ -12,7 +13,7 @@ mod state;
 mod stream;
 mod trace;
 
-pub(crate) use body::{Body, Share};
+pub(crate) use body::{Body, Budget, Share};
 pub(crate) use connection::{Listening, serve};
 pub(crate) use refusal::Refusal;
 pub use routes::routes;

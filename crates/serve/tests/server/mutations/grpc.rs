@@ -1,101 +1,16 @@
 use std::collections::BTreeMap;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use prost::Message;
-use tonic::{
-    Code, Request, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Endpoint,
-};
+use tonic::Code;
 
 use super::{Mutator, assert_no_panics, count, watch_panics};
 use crate::{
+    grpc_client::{Contents, GrpcClient, InferRequest, Input, Parameter, runtime},
     inference::png,
     model::{ROW, pixels, rows},
     running::Running,
 };
-
-/// What `inference.proto` has, as far as a request is built here.
-#[derive(Clone, PartialEq, Message)]
-struct InferRequest {
-    #[prost(string, tag = "1")]
-    model_name: String,
-    #[prost(string, tag = "3")]
-    id: String,
-    #[prost(btree_map = "string, message", tag = "4")]
-    parameters: BTreeMap<String, Parameter>,
-    #[prost(message, repeated, tag = "5")]
-    inputs: Vec<Input>,
-    #[prost(bytes = "bytes", repeated, tag = "7")]
-    raw_input_contents: Vec<Bytes>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Parameter {
-    #[prost(string, tag = "3")]
-    text: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Input {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    datatype: String,
-    #[prost(int64, repeated, tag = "3")]
-    shape: Vec<i64>,
-    #[prost(message, optional, tag = "5")]
-    contents: Option<Contents>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Contents {
-    #[prost(float, repeated, tag = "6")]
-    fp32: Vec<f32>,
-    #[prost(bytes = "bytes", repeated, tag = "8")]
-    texts: Vec<Bytes>,
-}
-
-/// Messages as they are.
-#[derive(Clone, Copy, Default)]
-struct Plain;
-
-impl Codec for Plain {
-    type Encode = Vec<u8>;
-    type Decode = usize;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for Plain {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Plain {
-    type Item = usize;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<usize>, Status> {
-        let length = buffer.remaining();
-        buffer.advance(length);
-        Ok(Some(length))
-    }
-}
 
 fn corpus() -> Vec<(&'static str, Vec<u8>)> {
     let input = |datatype: &str, shape: &[i64], contents| Input {
@@ -155,22 +70,10 @@ fn no_message_is_the_servers_fault() {
     watch_panics();
     let running = Running::start();
     let corpus = corpus();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let address = format!("http://{}", running.grpc);
-        let channel = Endpoint::new(address).unwrap().connect().await.unwrap();
-        let mut grpc = Grpc::new(channel);
-        let key: tonic::metadata::AsciiMetadataValue =
-            format!("Bearer {}", running.admin).parse().unwrap();
-        let mut ask = async |call: &str, message: Vec<u8>| {
-            let path = format!("/inference.GRPCInferenceService/{call}");
-            let mut request = Request::new(message);
-            request.metadata_mut().insert("authorization", key.clone());
-            grpc.ready().await.unwrap();
-            let answer = grpc.unary(request, path.parse().unwrap(), Plain).await;
+    runtime().block_on(async {
+        let grpc = GrpcClient::connect(&running).await;
+        let ask = async |call: &str, message: Vec<u8>| {
+            let answer = grpc.ask(call, message).await;
             answer.map_or_else(|status| status.code(), |_| Code::Ok)
         };
         for (call, message) in &corpus {
