@@ -76,6 +76,8 @@ pub struct Limits {
     pub latency_target: Option<Duration>,
     /// Explanations that are computed at the same time; more are 503. Default: the number of cores.
     pub explanations: usize,
+    /// Rows of a request for explanations, which are explained one after the other; more are 413. Default: 16.
+    pub explain_rows: usize,
     /// Bytes of all models' weights in memory. Where they are more, the models that were not asked for the longest time are
     /// put to sleep, none while it answers; who asks for one waits until it is loaded again, as long as its request may
     /// take, or gets 503 if those that are busy leave no room. A model larger than this is alone. What is new in the store is
@@ -133,6 +135,7 @@ impl Default for Limits {
             memory_bytes: usize::MAX,
             cache_bytes: 0,
             key_requests: 1024,
+            explain_rows: 16,
             explanations: std::thread::available_parallelism().map_or(2, usize::from),
             head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(30),

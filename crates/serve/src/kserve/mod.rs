@@ -6,13 +6,14 @@
 //! same answer as TensorFlow Serving's status. `GET /` tells that the server lives, and needs no key, as the other routes
 //! for health.
 //!
-//! `:explain` takes the body of `:predict` with one row, and the parameters of [`explain`](crate::explain) in `parameters`.
-//! Beside `predictions`, as of `:predict`, it gives `explanations` with what the other route has as parameters, and
-//! `attribution` nested as `[channels, height, width]`.
+//! `:explain` takes the body of `:predict`, and the parameters of [`explain`](crate::explain) in `parameters`, for as many
+//! rows. Beside `predictions`, as of `:predict`, it gives `explanations`: for each row what the other route has as parameters
+//! of one, and `attribution` nested as `[channels, height, width]`.
 
 use std::fmt::Write;
 
 use serde_json::json;
+use strata_explain::Attribution;
 
 use crate::{
     access::Caller,
@@ -49,20 +50,24 @@ pub(crate) async fn explain(state: &State, asked: Asked) -> Result<Response, Ref
         form.check_finite()?;
         Ok(question)
     };
-    let explained = explain::compute(state, &asked, parse).await?;
-    let explanation = of_row(&asked.routed.version, &explained);
-    tfserving::predict_with(state, asked, "explanations", &format!("[{explanation}]")).await
+    let write = |version: &Version, explained: &explain::Explained| {
+        let rows = explained.attributions.iter();
+        let rows: Vec<_> = rows.map(|row| of_row(version, explained, row)).collect();
+        format!("[{}]", rows.join(","))
+    };
+    let explanations = explain::compute(state, &asked, parse, write).await?;
+    tfserving::predict_with(state, asked, "explanations", &explanations).await
 }
 
 /// By hand, since numbers of 32 bits have shorter texts than [`serde_json::Value`] gives them.
-fn of_row(version: &Version, explained: &explain::Explained) -> String {
+fn of_row(version: &Version, explained: &explain::Explained, row: &Attribution) -> String {
     let mut json = String::from("{");
-    for (name, value) in explained.parameters(version) {
+    for (name, value) in explained.parameters(version, row) {
         // Writing to a string cannot fail.
         let _ = write!(json, r#""{name}":{value},"#);
     }
     json.push_str(r#""attribution":"#);
-    push_nested(&mut json, &explained.attribution.values, &version.shape);
+    push_nested(&mut json, &row.values, &version.shape);
     json.push('}');
     json
 }

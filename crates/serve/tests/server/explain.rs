@@ -76,12 +76,6 @@ fn a_question_that_cannot_be_explained_is_refused() {
     let running = Running::start();
     check_error(
         &running,
-        2,
-        json!({}),
-        "expected one row to explain, found 2",
-    );
-    check_error(
-        &running,
         1,
         json!({"steps": 0}),
         "steps: expected 1 to 500, found 0",
@@ -110,6 +104,44 @@ fn a_question_that_cannot_be_explained_is_refused() {
         json!({"baseline": "x"}),
         "baseline: expected black, white or grey, found `x`",
     );
+}
+
+#[test]
+fn several_rows_are_explained_each_as_it_would_be_alone() {
+    let running = Running::start_with(|options| options.limits.explain_rows = 3);
+    let rows = rows(1, 3);
+    let input = |rows: &[f32]| {
+        let count = rows.len() / ROW;
+        json!({"name": "image", "datatype": "FP32", "shape": [count, ROW], "data": rows})
+    };
+    let ask_rows = |rows: &[f32]| {
+        let parameters = json!({"steps": 20, "baseline": "white"});
+        let body = json!({"inputs": [input(rows)], "parameters": parameters});
+        running.admin().post(EXPLAIN, body.to_string())
+    };
+    let all = ask_rows(&rows).answer();
+    assert_eq!(all["outputs"][0]["shape"], json!([3, 1, SIDE, SIDE]));
+    assert_eq!(all["parameters"]["steps"], json!(20));
+    assert!(all["parameters"].get("target").is_none());
+    for (index, row) in rows.chunks(ROW).enumerate() {
+        let one = ask_rows(row).answer();
+        let own = &numbers(&all, "attribution")[index * ROW..][..ROW];
+        assert_eq!(own, numbers(&one, "attribution"));
+        for output in &all["outputs"].as_array().unwrap()[1..] {
+            let name = output["name"].as_str().unwrap();
+            assert_eq!(output["shape"], json!([3]));
+            assert_eq!(output["data"][index], one["parameters"][name], "{name}");
+        }
+    }
+    assert_eq!(all["outputs"].as_array().unwrap().len(), 6);
+    let more = ask(&running, 4, json!({}));
+    assert_eq!(
+        (more.status, &*more.error()),
+        (413, "rows: more than the 3 that are allowed")
+    );
+    // Nobody waits for the rows after the first.
+    let late = ask(&running, 3, json!({"steps": 500, "timeout": 1}));
+    assert_eq!(late.status, 504);
 }
 
 #[test]

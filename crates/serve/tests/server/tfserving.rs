@@ -333,7 +333,7 @@ fn a_key_sees_its_own_models_only() {
 }
 
 #[test]
-fn one_row_is_explained_by_kserves_route() {
+fn rows_are_explained_by_kserves_route() {
     let running = Running::start();
     let row = rows(1, 1);
     let body = json!({ "instances": [row], "parameters": { "steps": 60, "target": 2 } });
@@ -365,9 +365,14 @@ fn one_row_is_explained_by_kserves_route() {
         .flat_map(|line| line.as_array().unwrap())
         .collect();
     assert_eq!(json!(flat), other["outputs"][0]["data"]);
-    let two = json!({ "instances": [row, row] });
-    assert_eq!(
-        explain(&two).error(),
-        "expected one row to explain, found 2"
-    );
+
+    // Of several rows the first is the same.
+    let two = json!({ "instances": [row, rows(2, 1)], "parameters": body["parameters"] });
+    let two = explain(&two).answer();
+    let explanations = two["explanations"].as_array().unwrap();
+    assert_eq!(two["predictions"].as_array().unwrap().len(), 2);
+    assert_eq!((explanations.len(), &explanations[0]), (2, only));
+    assert_ne!(explanations[1], *only);
+    let many = json!({ "instances": rows(1, 17).chunks(ROW).collect::<Vec<_>>() });
+    assert_eq!(explain(&many).status, 413);
 }

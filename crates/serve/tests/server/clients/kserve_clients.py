@@ -55,7 +55,10 @@ async def v1():
         assert explained["predictions"] == answer["predictions"][:1]
         assert np.array(only["attribution"]).shape == (1, 4, 4) and only["steps"] == 20
         assert only["target"] == probabilities[0].argmax()
-        assert "expected one row" in await refused(400, explain({"instances": rows.tolist()}))
+        several = await explain({"instances": rows.tolist(), "parameters": {"steps": 20}})
+        assert several["predictions"] == answer["predictions"] and several["explanations"][0] == only
+        assert [one["target"] for one in several["explanations"]] == probabilities.argmax(axis=1).tolist()
+        assert "more than the 16" in await refused(413, explain({"instances": rows[:1].tolist() * 17}))
         return probabilities
 
 
