@@ -5,23 +5,27 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
 
-use super::status::status;
-use crate::http::{Budget, Refusal, Share, State};
+use super::{status::status, table::Call};
+use crate::http::{Body, Budget, Coding, Refusal, Share, State, unpack};
 
 /// Bytes before a message: whether it is compressed, and its length in 4 bytes.
 ///
 /// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
+
+/// Bytes of a message from a caller who needs no key.
+const OPEN_BYTES: usize = 4 << 10;
 
 /// The messages of a call as they arrive, with bounds on their sizes and on the time that they take.
 ///
 /// A call of one message has `body_time` for it. A stream has as long for each one from its first byte on, and may be silent
-/// for `head_time` while nothing of it is being answered: then it ends, and with it what it holds.
+/// for `head_time` while nothing of it is being answered: then it ends, and with it what it holds. A message that is packed
+/// is unpacked here, within the bounds of one that is not.
 pub(super) struct Arriving {
     body: Incoming,
     /// Of a call of one message, until it is answered; of a stream, for the part of a message that is there.
@@ -32,7 +36,23 @@ pub(super) struct Arriving {
     /// None for a call of one message.
     stream: Option<Patience>,
     time: Pin<Box<Sleep>>,
+    /// None if no message is packed.
+    packed: Option<PackedMessages>,
 }
+
+/// Messages that may be packed.
+struct PackedMessages {
+    state: Arc<State>,
+    coding: Coding,
+    /// What is there of a message and those after it.
+    arrived: BytesMut,
+    unpacking: Option<Unpacking>,
+    /// What is left to be given of an unpacked one.
+    unpacked: Option<Bytes>,
+    is_end: bool,
+}
+
+type Unpacking = Pin<Box<dyn Future<Output = Result<Body, Refusal>> + Send>>;
 
 /// How long a stream may take.
 struct Patience {
@@ -97,9 +117,10 @@ impl Message {
 impl Arriving {
     pub(super) fn new(
         body: Incoming,
-        state: &State,
+        state: &Arc<State>,
         share: &Arc<Mutex<Share>>,
-        is_stream: bool,
+        call: &Call,
+        coding: Option<Coding>,
     ) -> Self {
         let limits = &state.limits;
         let patience = Patience {
@@ -111,10 +132,21 @@ impl Arriving {
             body,
             share: share.clone(),
             bodies: state.bodies.clone(),
-            limit: limits.body_bytes,
+            limit: match call.needs {
+                Some(_) => limits.body_bytes,
+                None => limits.body_bytes.min(OPEN_BYTES),
+            },
             message: Message::default(),
-            stream: is_stream.then_some(patience),
+            stream: call.is_stream.then_some(patience),
             time: Box::pin(sleep(limits.body_time)),
+            packed: coding.map(|coding| PackedMessages {
+                state: state.clone(),
+                coding,
+                arrived: BytesMut::new(),
+                unpacking: None,
+                unpacked: None,
+                is_end: false,
+            }),
         }
     }
 
@@ -170,12 +202,10 @@ impl Arriving {
     }
 }
 
-impl Body for Arriving {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+impl Arriving {
+    /// The next frame as it arrives.
+    fn poll_arrived(
+        &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         // Asked for only while nothing of the call is being answered.
@@ -198,11 +228,109 @@ impl Body for Arriving {
         Poll::Ready(Some(Ok(frame)))
     }
 
+    /// The next frame with messages that are not packed.
+    fn poll_unpacked(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        loop {
+            let limit = self.limit;
+            let Some(packed) = &mut self.packed else {
+                return self.poll_arrived(context);
+            };
+            if let Some(unpacked) = packed.unpacked.take() {
+                return Poll::Ready(Some(Ok(Frame::data(unpacked))));
+            }
+            if let Some(unpacking) = &mut packed.unpacking {
+                let done = ready!(unpacking.as_mut().poll(context));
+                packed.unpacking = None;
+                let (bytes, share) = match done {
+                    Ok(body) => body.into_parts(),
+                    Err(refusal) => return Poll::Ready(Some(Err(status(&refusal)))),
+                };
+                // Of a stream who answers the message counts it.
+                if self.stream.is_none() {
+                    let mut all = self.share.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.join(share);
+                }
+                let prefix = prefix(bytes.len());
+                packed.unpacked = Some(bytes).filter(|bytes| !bytes.is_empty());
+                return Poll::Ready(Some(Ok(Frame::data(prefix))));
+            }
+            match packed.next() {
+                Some((false, message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
+                Some((true, message)) => {
+                    let (state, coding) = (packed.state.clone(), packed.coding);
+                    packed.unpacking = Some(Box::pin(async move {
+                        unpack(&state, coding, message, limit, "the message").await
+                    }));
+                    continue;
+                }
+                None => {}
+            }
+            if packed.is_end {
+                // A message that is not whole is no message to who reads it either.
+                let rest = packed.arrived.split().freeze();
+                let rest = Some(rest).filter(|rest| !rest.is_empty());
+                return Poll::Ready(rest.map(|rest| Ok(Frame::data(rest))));
+            }
+            let frame = ready!(self.poll_arrived(context));
+            let Some(packed) = &mut self.packed else {
+                return Poll::Ready(None);
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                None => packed.is_end = true,
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                Some(Ok(Ok(data))) => packed.arrived.extend_from_slice(&data),
+                // Trailers, which a request does not need.
+                Some(Ok(Err(_))) => {}
+            }
+        }
+    }
+}
+
+impl PackedMessages {
+    /// The next message if it is whole: packed without its prefix, others with it.
+    fn next(&mut self) -> Option<(bool, Bytes)> {
+        let (&[flag, length @ ..], _) = self.arrived.split_first_chunk::<PREFIX>()?;
+        let length = u32::from_be_bytes(length) as usize;
+        if self.arrived.len() - PREFIX < length {
+            return None;
+        }
+        let mut message = self.arrived.split_to(PREFIX + length).freeze();
+        let is_packed = flag == 1;
+        if is_packed {
+            message.advance(PREFIX);
+        }
+        Some((is_packed, message))
+    }
+}
+
+/// The prefix of a message that is not packed.
+fn prefix(length: usize) -> Bytes {
+    let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    Bytes::from([&[0], &length[..]].concat())
+}
+
+impl hyper::body::Body for Arriving {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.poll_unpacked(context)
+    }
+
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.packed.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.packed.is_some() {
+            return SizeHint::default();
+        }
         self.body.size_hint()
     }
 }

@@ -13,6 +13,7 @@ mod calls;
 mod codec;
 mod health;
 mod infer;
+mod packed;
 mod service;
 mod status;
 mod table;

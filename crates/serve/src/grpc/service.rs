@@ -20,13 +20,16 @@ use super::{
     arriving::Arriving,
     calls::Inference,
     health::Health,
+    packed::Packed,
     pb::{self, grpc_inference_service_server::GrpcInferenceServiceServer},
-    status::{http_status, status},
+    status::{ENCODING, http_status, status},
     table::{CALLS, Call, HEALTH, INFERENCE, REFLECTION, REFLECTION_ALPHA, WATCH},
 };
 use crate::{
     access::{Caller, Turn},
-    http::{Origin, REQUEST_ID, Refusal, Share, State, TRACEPARENT, request_id, traceparent},
+    http::{
+        Coding, Origin, REQUEST_ID, Refusal, Share, State, TRACEPARENT, request_id, traceparent,
+    },
     observe::Exchange,
     rollout::Routed,
     runtime::{Took, Version},
@@ -173,14 +176,14 @@ pub(crate) async fn answer(
     let call = CALLS.iter().find(|call| call.path == path);
     let mut caller = None;
     let let_in = let_in(state, call, request.headers(), &mut caller);
-    let let_in = let_in.and_then(|(call, until)| {
+    let let_in = let_in.and_then(|(call, until, coding)| {
         let turn = caller.as_ref().map(|caller| state.turns.take(caller));
         match turn {
             Some(None) => Err(Refusal::TooMany),
-            turn => Ok((call, until, turn.flatten())),
+            turn => Ok((call, until, coding, turn.flatten())),
         }
     });
-    let (call, until, turn) = match let_in {
+    let (call, until, coding, turn) = match let_in {
         Ok(let_in) => let_in,
         Err(refusal) => {
             let origin = Origin {
@@ -228,7 +231,9 @@ pub(crate) async fn answer(
     });
     // Its part of the budget is given back with the answer.
     let share = Arc::new(Mutex::new(Share::new(&state.bodies)));
-    let mut request = request.map(|body| Arriving::new(body, state, &share, call.is_stream));
+    let mut request = request.map(|body| Arriving::new(body, state, &share, call, coding));
+    // Unpacked above, and packed below.
+    request.headers_mut().remove(ENCODING);
     request.extensions_mut().insert(ongoing.clone());
     let handler = service
         .0
@@ -245,6 +250,11 @@ pub(crate) async fn answer(
         // A message over the limit, which has another name everywhere else.
         let value = HeaderValue::from(i32::from(Code::ResourceExhausted));
         response.headers_mut().insert("grpc-status", value);
+    }
+    if let Some(coding) = coding.filter(|_| code == Code::Ok) {
+        let name = HeaderValue::from_static(coding.name());
+        response.headers_mut().insert(ENCODING, name);
+        response = response.map(|body| Body::new(Packed::new(body, coding)));
     }
     response.headers_mut().extend(ongoing.headers.clone());
     let counted = http_status(code);
@@ -287,7 +297,7 @@ fn let_in(
     call: Option<&'static Call>,
     headers: &HeaderMap,
     known: &mut Option<Caller>,
-) -> Result<(&'static Call, Option<Instant>), Refusal> {
+) -> Result<(&'static Call, Option<Instant>, Option<Coding>), Refusal> {
     if call.is_none_or(|call| call.needs.is_some()) {
         let caller = known.insert(state.guard.authenticate(headers)?);
         if let Some(action) = call.and_then(|call| call.needs) {
@@ -303,7 +313,8 @@ fn let_in(
     }
     let time = time_allowed(headers)?;
     let until = time.and_then(|time| Instant::now().checked_add(time));
-    Ok((call, until))
+    let coding = Coding::of(headers, ENCODING)?;
+    Ok((call, until, coding))
 }
 
 /// `grpc-timeout`: at most 8 digits and a unit.

@@ -8,6 +8,11 @@ use crate::http::Refusal;
 /// <https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback>
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
+/// The header that says how messages are packed.
+pub(super) const ENCODING: &str = "grpc-encoding";
+/// How they may be.
+const ACCEPT_ENCODING: &str = "identity,gzip,deflate";
+
 /// The status of a refusal. A full queue is `UNAVAILABLE`, as in Triton.
 pub(crate) fn status(refusal: &Refusal) -> Status {
     let code = match refusal.status() {
@@ -22,6 +27,12 @@ pub(crate) fn status(refusal: &Refusal) -> Status {
         _ => Code::Internal,
     };
     let mut status = Status::new(code, refusal.to_string());
+    if let Refusal::Encoding(_) = refusal {
+        let understood = MetadataValue::from_static(ACCEPT_ENCODING);
+        status
+            .metadata_mut()
+            .insert("grpc-accept-encoding", understood);
+    }
     if let Some(wait) = refusal.retry_after() {
         let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
         status

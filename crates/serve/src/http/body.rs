@@ -8,11 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::{
-    HeaderMap,
-    body::{Body as _, Incoming},
-    header,
-};
+use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
 
 use super::Refusal;
@@ -28,7 +24,7 @@ pub(crate) struct Budget {
 #[derive(Debug)]
 pub(crate) struct Body {
     pub(crate) bytes: Bytes,
-    _share: Share,
+    share: Share,
 }
 
 /// What one body takes of the budget; given back when it is dropped.
@@ -46,6 +42,17 @@ impl Budget {
     }
 }
 
+impl Body {
+    pub(crate) fn new(bytes: Bytes, share: Share) -> Self {
+        Self { bytes, share }
+    }
+
+    /// The body, and what it takes of the budget as long as that is held.
+    pub(crate) fn into_parts(self) -> (Bytes, Share) {
+        (self.bytes, self.share)
+    }
+}
+
 impl Share {
     pub(crate) fn new(budget: &Arc<Budget>) -> Self {
         Self {
@@ -56,6 +63,11 @@ impl Share {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Takes over what another has.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
     }
 
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
@@ -74,18 +86,6 @@ impl Drop for Share {
     fn drop(&mut self) {
         self.budget.free.fetch_add(self.bytes, Ordering::Relaxed);
     }
-}
-
-/// Refuses a body that would have to be unpacked.
-pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && encoding != "identity"
-    {
-        return Err(Refusal::Encoding(
-            String::from_utf8_lossy(encoding.as_bytes()).into_owned(),
-        ));
-    }
-    Ok(())
 }
 
 /// Reads a whole body, with bounds on its size and on the time that it takes.
@@ -146,8 +146,5 @@ async fn collect(mut body: Incoming, limit: usize, budget: &Arc<Budget>) -> Resu
         }
     }
     let bytes = if all.is_empty() { first } else { all.freeze() };
-    Ok(Body {
-        bytes,
-        _share: share,
-    })
+    Ok(Body::new(bytes, share))
 }

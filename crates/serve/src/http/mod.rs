@@ -2,6 +2,7 @@
 
 mod body;
 mod calls;
+mod coding;
 mod connection;
 mod door;
 mod find;
@@ -14,6 +15,7 @@ mod stream;
 mod trace;
 
 pub(crate) use body::{Body, Budget, Share};
+pub(crate) use coding::{Coding, UNDERSTOOD, unpack};
 pub(crate) use connection::{Listening, serve};
 pub(crate) use refusal::Refusal;
 pub use routes::routes;

@@ -5,7 +5,7 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 
-use super::{Response, json};
+use super::{Response, UNDERSTOOD, json};
 use crate::{access::Denied, runtime::Unanswered};
 
 /// Why a request gets no answer: each kind has a status.
@@ -30,7 +30,7 @@ pub(crate) enum Refusal {
     #[error("{what}: more than the {limit} that are allowed")]
     TooLarge { what: &'static str, limit: usize },
     /// 415
-    #[error("content encoding `{0}` is not supported: send the body as it is")]
+    #[error("content encoding `{0}` is not supported: expected {UNDERSTOOD} or none")]
     Encoding(String),
     /// 429
     #[error("as many requests of this key as are allowed are being answered: try again")]
@@ -139,7 +139,7 @@ impl Refusal {
                 (header::WWW_AUTHENTICATE, "Bearer")
             }
             Self::Method { allowed } => (header::ALLOW, *allowed),
-            Self::Encoding(_) => (header::ACCEPT_ENCODING, "identity"),
+            Self::Encoding(_) => (header::ACCEPT_ENCODING, UNDERSTOOD),
             _ => return None,
         };
         Some((name, HeaderValue::from_static(value)))

@@ -13,7 +13,8 @@ use hyper::{
 use tokio::time::timeout_at;
 
 use super::{
-    Asked, Body, Refusal, Response, body,
+    Asked, Body, Coding, Refusal, Response, body,
+    coding::{self, unpack},
     find::{Found, Named, find},
     json,
     routes::{Endpoint, Needs, Route},
@@ -84,6 +85,7 @@ pub(crate) async fn answer(
             refusal.response()
         }
     };
+    response = coding::packed(state, &head.headers, response).await;
     let echoed = [
         (trace::TRACEPARENT, trace::traceparent(&head.headers)),
         (trace::REQUEST_ID, trace::request_id(&head.headers)),
@@ -349,7 +351,7 @@ async fn asked(
     })
 }
 
-/// Reads the body, and finds out until when the caller waits.
+/// Reads the body, unpacks it, and finds out until when the caller waits.
 async fn read_body(
     state: &State,
     head: &Parts,
@@ -357,7 +359,7 @@ async fn read_body(
     start: Instant,
 ) -> Result<(Body, Instant), Refusal> {
     let deadline = start + time_allowed(&head.headers, state.limits.request_time)?;
-    body::check_encoding(&head.headers)?;
+    let coding = Coding::of(&head.headers, header::CONTENT_ENCODING.as_str())?;
     let Progress::Unread(body) = std::mem::replace(&mut trail.body, Progress::Cut) else {
         return Err(Refusal::Internal("the body was read before"));
     };
@@ -366,6 +368,15 @@ async fn read_body(
         .await
         .unwrap_or(Err(Refusal::Overdue))?;
     trail.body = Progress::Read;
+    let Some(coding) = coding else {
+        return Ok((body, deadline));
+    };
+    let limit = state.limits.body_bytes;
+    let (packed, _share) = body.into_parts();
+    let unpacked = unpack(state, coding, packed, limit, "the body");
+    let body = timeout_at(deadline.into(), unpacked)
+        .await
+        .unwrap_or(Err(Refusal::Overdue))?;
     Ok((body, deadline))
 }
 

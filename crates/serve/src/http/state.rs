@@ -27,7 +27,7 @@ pub(crate) struct State {
     /// One permit for each explanation that may run.
     pub(crate) explanations: Arc<Semaphore>,
     /// One permit for each thread that may read large requests and images.
-    pub(crate) readers: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
     pub(crate) repository: Repository,
     pub(crate) turns: Arc<Turns>,
     /// None where no answers are kept.
@@ -76,6 +76,22 @@ impl State {
             started: Instant::now(),
             is_draining: watch::Sender::new(false),
         }
+    }
+
+    /// Computes on a thread of its own, one for each core at a time.
+    pub(crate) async fn elsewhere<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let slot = Arc::clone(&self.readers).acquire_owned().await;
+        let slot = slot.map_err(|_| Refusal::Internal("the server is stopping"))?;
+        let work = tokio::task::spawn_blocking(move || {
+            // Held by the work, not by who waits for it: the caller may leave while it goes on.
+            let _slot = slot;
+            work()
+        });
+        work.await
+            .unwrap_or(Err(Refusal::Internal("the request could not be read")))
     }
 
     /// Whether it wants requests.

@@ -225,24 +225,13 @@ pub(crate) async fn read(
     })
 }
 
-/// Computes on a thread of its own, one for each core at a time.
+/// Computes on a thread of its own, as long as somebody waits for it.
 async fn elsewhere<T: Send + 'static>(
     state: &State,
     deadline: Instant,
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let done = async {
-        let slot = Arc::clone(&state.readers).acquire_owned().await;
-        let slot = slot.map_err(|_| Refusal::Internal("the server is stopping"))?;
-        let work = tokio::task::spawn_blocking(move || {
-            // Held by the work, not by who waits for it: the caller may leave while it goes on.
-            let _slot = slot;
-            work()
-        });
-        work.await
-            .unwrap_or(Err(Refusal::Internal("the request could not be read")))
-    };
-    timeout_at(deadline.into(), done)
+    timeout_at(deadline.into(), state.elsewhere(work))
         .await
         .unwrap_or(Err(Refusal::Overdue))
 }

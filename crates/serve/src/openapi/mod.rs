@@ -178,7 +178,10 @@ fn responses(route: &Route, answer: &Answer, has_body: bool) -> Value {
         refused(400, "The request is wrong");
         refused(408, "The body did not arrive in time");
         refused(413, "More than is allowed");
-        refused(415, "The body is encoded");
+        refused(
+            415,
+            "The body is packed, and neither by gzip nor by deflate",
+        );
         refused(500, "A fault of the server");
         refused(504, "The time that was allowed is up");
     }

@@ -5,6 +5,7 @@
 mod access;
 mod client;
 mod clients;
+mod compression;
 mod exits;
 mod explain;
 mod grpc_client;

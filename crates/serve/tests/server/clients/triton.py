@@ -132,7 +132,16 @@ refused("401", lambda: client.infer("tiny", [tensor], headers=headers(key[:-2] +
 refused("404", lambda: client.infer("none", [tensor], headers=headers()))
 refused("404", lambda: client.infer("tiny", [tensor], headers=headers(), model_version="9"))
 refused("400", lambda: ask(rows[:, :15].copy(), "FP32"))
-refused("415", lambda: ask(rows, "FP32", request_compression_algorithm="gzip"))
+
+# Packed on the way there, and back where the answer is long.
+many = np.linspace(0, 1, 2000 * 16, dtype=np.float32).reshape(2000, 16)
+expected = ask(many, "FP32").as_numpy("probabilities")
+for algorithm in ("gzip", "deflate"):
+    both = {"request_compression_algorithm": algorithm, "response_compression_algorithm": algorithm}
+    for is_binary in (True, False):
+        packed = ask(rows, "FP32", binary=is_binary, **both)
+        assert (packed.as_numpy("probabilities") == probabilities).all()
+        assert (ask(many, "FP32", binary=is_binary, **both).as_numpy("probabilities") == expected).all()
 
 # Beside each other: by the greenlets of the client, and by its other form.
 several = triton.InferenceServerClient(address, concurrency=8)

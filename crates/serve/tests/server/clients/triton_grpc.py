@@ -151,7 +151,17 @@ refused("UNAUTHENTICATED", lambda: ask(rows, "FP32", headers={"authorization": f
 refused("NOT_FOUND", lambda: ask(rows, "FP32", model="none"))
 refused("NOT_FOUND", lambda: ask(rows, "FP32", model_version="9"))
 refused("INVALID_ARGUMENT", lambda: ask(rows[:, :15].copy(), "FP32"))
-refused("UNIMPLEMENTED", lambda: ask(rows, "FP32", compression_algorithm="gzip"))
+
+# Packed on the way there and back.
+many = np.linspace(0, 1, 4000 * 16, dtype=np.float32).reshape(4000, 16)
+many_expected = ask(many, "FP32").as_numpy("probabilities")
+for algorithm in ("gzip", "deflate"):
+    assert (ask(rows, "FP32", compression_algorithm=algorithm).as_numpy("probabilities") == probabilities).all()
+    assert (ask(many, "FP32", compression_algorithm=algorithm).as_numpy("probabilities") == many_expected).all()
+packed = grpc.insecure_channel(address, compression=grpc.Compression.Gzip)
+zeros = service_pb2.ModelInferRequest(model_name="tiny", raw_input_contents=[bytes(17 << 20)])
+bomb = lambda: service_pb2_grpc.GRPCInferenceServiceStub(packed).ModelInfer(zeros, metadata=as_metadata)
+assert code_of(bomb) == "RESOURCE_EXHAUSTED", code_of(bomb)
 refused("DEADLINE_EXCEEDED", lambda: ask(np.zeros((4000, 16), np.float32), "FP32", model="wide", timeout=1))
 refused("DEADLINE_EXCEEDED", lambda: ask(np.zeros((4000, 16), np.float32), "FP32", model="wide", client_timeout=0.01))
 
@@ -186,7 +196,7 @@ async def beside_each_other():
 asyncio.run(beside_each_other())
 
 # A stream: answers in the order of the requests, and an error that ends nothing.
-client.start_stream(lambda result, error: done.put((result, error)), headers=bearer)
+client.start_stream(lambda result, error: done.put((result, error)), headers=bearer, compression_algorithm="gzip")
 for number, model in enumerate(("tiny", "none", "wide", "tiny")):
     client.async_stream_infer(model, [tensor(rows, "FP32")], request_id=str(number))
 for number, is_answered in enumerate((True, False, True, True)):

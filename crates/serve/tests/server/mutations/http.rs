@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Mutator, assert_no_panics, count, watch_panics};
 use crate::{
     client::Client,
+    compression::gzip,
     inference::png,
     model::{ROW, SIDE, pixels, rows},
     running::Running,
@@ -154,7 +155,13 @@ fn no_body_and_no_header_is_the_servers_fault() {
         if mutator.below(4) == 0 {
             headers.push((HEADER_LENGTH, mutator.below(body.len() + 3).to_string()));
         }
-        if mutator.below(16) == 0 {
+        if mutator.below(8) == 0 {
+            body = gzip(&body);
+            if mutator.below(2) == 0 {
+                mutator.mutate(&mut body, b"gzip");
+            }
+            headers.push(("Content-Encoding", "gzip".to_owned()));
+        } else if mutator.below(16) == 0 {
             let mut value = b"identity".to_vec();
             mutator.mutate(&mut value, b"gzip");
             let name = *mutator.pick(&["Content-Encoding", "X-Request-Timeout-Ms", "Content-Type"]);
