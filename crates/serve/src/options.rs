@@ -79,8 +79,9 @@ pub struct Limits {
     /// Rows of a request for explanations, which are explained one after the other; more are 413. Default: 16.
     pub explain_rows: usize,
     /// Bytes of all models' weights in memory. Where they are more, the models that were not asked for the longest time are
-    /// put to sleep, none while it answers; who asks for one waits until it is loaded again, as long as its request may
-    /// take, or gets 503 if those that are busy leave no room. A model larger than this is alone. What is new in the store is
+    /// put to sleep, none while it answers; who asks for one, or for its metadata, waits until it is loaded again, as long as
+    /// its request may take, or gets 503 if those that are busy leave no room. Readiness, status and statistics are told
+    /// without that. A model larger than this is alone. What is new in the store is
     /// loaded before others are put to sleep. Default: no bound.
     pub memory_bytes: usize,
     /// Bytes of answers that are kept, so that the same rows need not be computed again. All callers of a model

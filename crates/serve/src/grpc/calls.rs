@@ -8,10 +8,10 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{infer, pb, pb::grpc_inference_service_server::GrpcInferenceService, service::Ongoing};
 use crate::{
     Action,
-    http::{Refusal, Share, State, awake, covered, find_version},
+    http::{Refusal, Share, State, awake, covered, find_version, no_version},
     infer::{INPUT, Output, Question, infer as run},
     oip::{EXTENSIONS, NAME, PLATFORM, load_parameter},
-    runtime::{Duration, Registry, Version, index},
+    runtime::{Asleep, Counted, Duration, Registry, Version, index},
 };
 
 /// The calls of the protocol.
@@ -122,9 +122,10 @@ impl GrpcInferenceService for Inference {
             .caller()
             .and_then(|caller| Ok(caller.authorize(Action::Metadata, Some(&name))?));
         is_allowed.map_err(|refusal| ongoing.refused(&refusal))?;
-        if self.0.registry.current().is_asleep(&name) {
+        if let Some(asleep) = self.0.registry.current().asleep_model(&name) {
             // It answers as soon as it is asked.
-            return Ok(Response::new(pb::ModelReadyResponse { ready: true }));
+            let ready = asleep.version(named(&version)).is_some();
+            return Ok(Response::new(pb::ModelReadyResponse { ready }));
         }
         let ready = match self.find(&ongoing, Action::Metadata, &name, &version) {
             Ok((_, version)) => !version.batcher.is_broken(),
@@ -227,24 +228,26 @@ impl GrpcInferenceService for Inference {
     ) -> Result<Response<pb::ModelStatisticsResponse>, Status> {
         let ongoing = Ongoing::of(&request)?;
         let pb::ModelStatisticsRequest { name, version } = request.into_inner();
-        if !name.is_empty() {
-            self.awake(&ongoing, Action::Metadata, &name, ongoing.deadline())
-                .await
-                .map_err(|refusal| ongoing.refused(&refusal))?;
-        }
-        let all = || -> Result<Vec<Arc<Version>>, Refusal> {
+        let all = || -> Result<Vec<pb::ModelStatistics>, Refusal> {
+            let registry = self.0.registry.current();
             if name.is_empty() {
-                let registry = self.0.registry.current();
-                return Ok(covered(&registry, ongoing.caller()?));
+                let all = covered(&registry, ongoing.caller()?);
+                return Ok(all.iter().map(|version| statistics(version)).collect());
+            }
+            ongoing.caller()?.authorize(Action::Metadata, Some(&name))?;
+            if let Some(asleep) = registry.asleep_model(&name) {
+                return no_statistics(asleep, &name, &version);
             }
             let (registry, found) = self.find(&ongoing, Action::Metadata, &name, &version)?;
             Ok(match registry.model(&name) {
-                Some(model) if version.is_empty() => model.versions().cloned().collect(),
-                _ => vec![found],
+                Some(model) if version.is_empty() => model
+                    .versions()
+                    .map(|version| statistics(version))
+                    .collect(),
+                _ => vec![statistics(&found)],
             })
         };
-        let all = all().map_err(|refusal| ongoing.refused(&refusal))?;
-        let model_stats = all.iter().map(|version| statistics(version)).collect();
+        let model_stats = all().map_err(|refusal| ongoing.refused(&refusal))?;
         Ok(Response::new(pb::ModelStatisticsResponse { model_stats }))
     }
 
@@ -362,8 +365,29 @@ fn metadata(version: &Version, versions: Vec<String>) -> pb::ModelMetadataRespon
     }
 }
 
+/// Of versions that are not in memory, of which nothing was counted since.
+fn no_statistics(
+    asleep: &Asleep,
+    name: &str,
+    version: &str,
+) -> Result<Vec<pb::ModelStatistics>, Refusal> {
+    let found = asleep
+        .version(named(version))
+        .ok_or_else(|| no_version(name, named(version)))?;
+    let numbers = asleep.numbers.iter().copied();
+    let numbers = numbers.filter(|number| version.is_empty() || *number == found);
+    let nothing = Counted::default();
+    Ok(numbers
+        .map(|number| counted(name, number, &nothing))
+        .collect())
+}
+
 fn statistics(version: &Version) -> pb::ModelStatistics {
-    let counted = version.batcher.statistics().read();
+    let all = version.batcher.statistics().read();
+    counted(version.name.as_str(), version.number, &all)
+}
+
+fn counted(name: &str, number: u64, counted: &Counted) -> pb::ModelStatistics {
     let duration = |Duration { count, ns }: Duration| Some(pb::StatisticDuration { count, ns });
     let none = duration(Duration::default());
     let batches = counted
@@ -376,8 +400,8 @@ fn statistics(version: &Version) -> pb::ModelStatistics {
             compute_output: none,
         });
     pb::ModelStatistics {
-        name: version.name.to_string(),
-        version: version.number.to_string(),
+        name: name.to_owned(),
+        version: number.to_string(),
         last_inference: counted.last_milliseconds,
         inference_count: counted.rows,
         execution_count: counted.executions(),

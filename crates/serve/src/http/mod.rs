@@ -20,7 +20,7 @@ pub(crate) use connection::{Listening, serve};
 pub(crate) use refusal::Refusal;
 pub use routes::routes;
 pub(crate) use routes::{Endpoint, Needs, ROUTES, Route};
-pub(crate) use service::{awake, covered, find_version};
+pub(crate) use service::{awake, covered, find_version, no_version};
 pub(crate) use state::{Origin, State};
 pub(crate) use trace::{REQUEST_ID, TRACEPARENT, request_id, trace_id, traceparent};
 

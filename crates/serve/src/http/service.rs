@@ -28,7 +28,7 @@ use crate::{
     observe::Exchange,
     oip, openapi,
     rollout::{self, Routed},
-    runtime::{Registry, Took, Version},
+    runtime::{Asleep, Registry, Took, Version},
     status, tfserving,
 };
 
@@ -197,10 +197,17 @@ async fn guarded(
     if let Endpoint::Rollout = route.endpoint {
         return rollout::report(state, name);
     }
-    if state.registry.current().is_asleep(name) {
-        if let Endpoint::ModelReady = route.endpoint {
-            return Ok(json(r#"{"ready":true}"#));
+    let is_asleep = {
+        let registry = state.registry.current();
+        let asleep = registry.asleep_model(name);
+        if let Some(asleep) = asleep
+            && let Some(answer) = of_asleep(route.endpoint, &registry, name, named, asleep)?
+        {
+            return Ok(answer);
         }
+        asleep.is_some()
+    };
+    if is_asleep {
         let deadline = start + time_allowed(&head.headers, state.limits.request_time)?;
         awake(state, name, deadline).await?;
     }
@@ -227,7 +234,7 @@ async fn guarded(
             }
             (Endpoint::Status, Some(model)) if named.is_none() => {
                 let failed = failed(&registry, name);
-                return Ok(tfserving::status(name, model.versions(), &failed));
+                return Ok(tfserving::status(name, states(model.versions()), &failed));
             }
             (Endpoint::Statistics, Some(model)) if named.is_none() => {
                 let all: Vec<_> = model.versions().cloned().collect();
@@ -239,7 +246,10 @@ async fn guarded(
     let version = &found.version;
     match route.endpoint {
         Endpoint::ModelReady => oip::model_ready(version),
-        Endpoint::Status => Ok(tfserving::status(name, [version.clone()].iter(), &[])),
+        Endpoint::Status => {
+            let only = std::slice::from_ref(version).iter();
+            Ok(tfserving::status(name, states(only), &[]))
+        }
         Endpoint::SignatureMetadata => Ok(tfserving::metadata(version)),
         Endpoint::Regress => Err(tfserving::regress()),
         Endpoint::Predict => {
@@ -258,6 +268,51 @@ async fn guarded(
         }
         _ => Err(Refusal::Internal("the table of routes is wrong")),
     }
+}
+
+/// Versions, and whether they failed.
+fn states<'a>(
+    versions: impl Iterator<Item = &'a Arc<Version>>,
+) -> impl Iterator<Item = (u64, bool)> {
+    versions.map(|version| (version.number, version.batcher.is_broken()))
+}
+
+/// What is told of a model without loading it: who watches over models keeps none awake. None for what only a loaded one can
+/// tell.
+fn of_asleep(
+    endpoint: Endpoint,
+    registry: &Registry,
+    name: &str,
+    named: Option<Named<'_>>,
+    asleep: &Asleep,
+) -> Result<Option<Response>, Refusal> {
+    if !matches!(
+        endpoint,
+        Endpoint::ModelReady | Endpoint::Status | Endpoint::Statistics
+    ) {
+        return Ok(None);
+    }
+    let number = match named {
+        None => asleep.version(None),
+        Some(Named::Version(version)) => asleep.version(Some(version)),
+        Some(Named::Label(label)) => asleep.aliases.get(label).copied(),
+    };
+    let number = number.ok_or_else(|| match named {
+        Some(Named::Label(label)) => no_label(name, label),
+        Some(Named::Version(version)) => no_version(name, Some(version)),
+        None => no_version(name, None),
+    })?;
+    let numbers = asleep.numbers.iter().copied();
+    let numbers = numbers.filter(|other| named.is_none() || *other == number);
+    let failed = match named {
+        None => failed(registry, name),
+        Some(_) => Vec::new(),
+    };
+    Ok(Some(match endpoint {
+        Endpoint::ModelReady => oip::ready(name, number),
+        Endpoint::Statistics => oip::no_statistics(name, numbers),
+        _ => tfserving::status(name, numbers.map(|number| (number, false)), &failed),
+    }))
 }
 
 /// The served versions of the models that the caller's key is for, by name and number.
@@ -300,15 +355,22 @@ pub(crate) fn find_version(
 ) -> Result<Arc<Version>, Refusal> {
     let no_model = || Refusal::NotFound(format!("no model `{}`", name.escape_debug()));
     let model = registry.model(name).ok_or_else(no_model)?;
-    let missing = || {
-        Refusal::NotFound(format!(
-            "no version `{}` of model `{name}`",
-            named.unwrap_or("").escape_debug()
-        ))
-    };
-    let found = model.version(named).cloned().ok_or_else(missing)?;
-    found.touch();
-    Ok(found)
+    let found = model.version(named).cloned();
+    found.ok_or_else(|| no_version(name, named))
+}
+
+pub(crate) fn no_version(name: &str, named: Option<&str>) -> Refusal {
+    Refusal::NotFound(format!(
+        "no version `{}` of model `{name}`",
+        named.unwrap_or("").escape_debug()
+    ))
+}
+
+fn no_label(name: &str, label: &str) -> Refusal {
+    Refusal::NotFound(format!(
+        "no label `{}` of model `{name}`",
+        label.escape_debug()
+    ))
 }
 
 /// The version that an alias names.
@@ -319,12 +381,7 @@ fn find_label(registry: &Registry, name: &str, label: &str) -> Result<Arc<Versio
         let (_, number) = model.aliases().find(|(alias, _)| *alias == label)?;
         model.numbered(number).cloned()
     });
-    found.ok_or_else(|| {
-        Refusal::NotFound(format!(
-            "no label `{}` of model `{name}`",
-            label.escape_debug()
-        ))
-    })
+    found.ok_or_else(|| no_label(name, label))
 }
 
 /// The versions of a model that should be served and cannot be.

@@ -99,9 +99,13 @@ pub(crate) fn model_ready(version: &Version) -> Result<Response, Refusal> {
     if version.batcher.is_broken() {
         return Err(Unanswered::Broken.into());
     }
-    let body =
-        json!({ "name": version.name, "version": version.number.to_string(), "ready": true });
-    Ok(response(body.to_string()))
+    Ok(ready(version.name.as_str(), version.number))
+}
+
+/// The same of a version that answers as soon as it is asked.
+pub(crate) fn ready(name: &str, number: u64) -> Response {
+    let body = json!({ "name": name, "version": number.to_string(), "ready": true });
+    response(body.to_string())
 }
 
 fn with_batch(shape: &[usize]) -> Vec<i64> {

@@ -20,10 +20,10 @@ mod statistics;
 
 pub(crate) use answer::push_json;
 pub(crate) use infer::{infer, question};
-pub(crate) use metadata::{EXTENSIONS, NAME, PLATFORM, model, model_ready, server};
+pub(crate) use metadata::{EXTENSIONS, NAME, PLATFORM, model, model_ready, ready, server};
 pub(crate) use repository::{ChangeRequest, IndexRequest, index, load, load_parameter, unload};
 pub(crate) use request::InferRequest;
-pub(crate) use statistics::statistics;
+pub(crate) use statistics::{no_statistics, statistics};
 
 /// In requests and answers with binary tensors: the number of bytes before them.
 pub(crate) const HEADER_LENGTH: &str = "inference-header-content-length";

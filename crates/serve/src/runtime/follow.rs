@@ -16,7 +16,7 @@ use strata_package::{Outcome, Selector};
 use strata_spec::Name;
 
 use super::{
-    Registry, Version,
+    Asleep, Registry, Version,
     load::{Source, Wanted},
     memory::to_sleep,
     repository::{Command, Refused, Wish},
@@ -121,8 +121,8 @@ struct Follower {
     problems: Problems,
     /// Models that callers do not want served. Forgotten when the server ends.
     unloaded: BTreeSet<Name>,
-    /// Models that do not fit into memory, with their bytes there.
-    asleep: BTreeMap<Name, usize>,
+    /// Models that do not fit into memory.
+    asleep: BTreeMap<Name, Asleep>,
     /// None where the operating system does not tell of changes.
     watch: Option<Watch>,
     /// When the store was looked at last.
@@ -170,7 +170,7 @@ impl Follower {
 
     /// Brings a model back into memory, for which others that are idle go to sleep.
     fn wake(&mut self, model: &Name, state: &State) -> Result<(), Refused> {
-        if let Some(&bytes) = self.asleep.get(model) {
+        if let Some(bytes) = self.asleep.get(model).map(|asleep| asleep.bytes) {
             self.make_room(bytes, None, state);
             let current = state.registry.current();
             let is_full = current.memory().saturating_add(bytes) > self.source.memory;
@@ -309,6 +309,15 @@ impl Follower {
         }
         self.asleep
             .retain(|name, _| wanted.versions.iter().any(|(wanted, _)| wanted == name));
+        for (name, asleep) in &mut self.asleep {
+            let own = wanted.versions.iter().filter(|(wanted, _)| wanted == name);
+            asleep.numbers = own.map(|(_, number)| *number).collect();
+            let aliases = wanted.aliases.iter();
+            asleep.aliases = aliases
+                .filter(|((wanted, _), number)| wanted == name && asleep.numbers.contains(number))
+                .map(|((_, alias), number)| (alias.to_string(), *number))
+                .collect();
+        }
         let is_wanted =
             |name: &Name| !self.unloaded.contains(name) && !self.asleep.contains_key(name);
         wanted.versions.retain(|(name, _)| is_wanted(name));
@@ -376,8 +385,8 @@ impl Follower {
         for name in &self.unloaded {
             next.add_unloaded(name);
         }
-        for (name, bytes) in &self.asleep {
-            next.add_asleep(name, *bytes);
+        for (name, asleep) in &self.asleep {
+            next.add_asleep(name, asleep.clone());
         }
         for ((name, alias), number) in &wanted.aliases {
             let model = current.model(name.as_str());

@@ -18,8 +18,8 @@ pub(crate) struct Registry {
     failed: BTreeSet<(Name, u64)>,
     /// Models that a caller has unloaded.
     unloaded: BTreeSet<Name>,
-    /// Models that do not fit into memory beside the others, with their bytes there.
-    asleep: BTreeMap<Name, usize>,
+    /// Models that do not fit into memory beside the others.
+    asleep: BTreeMap<Name, Asleep>,
     /// Which of two versions answer some models' requests.
     rollouts: BTreeMap<Name, OnRollout>,
 }
@@ -34,6 +34,17 @@ pub(crate) struct Model {
     versions: BTreeMap<u64, Arc<Version>>,
     /// Only those whose version is served.
     aliases: BTreeMap<String, u64>,
+}
+
+/// A model that is loaded when it is asked, and what can be told of it without that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asleep {
+    /// What it takes in memory.
+    pub(crate) bytes: usize,
+    /// The versions that will be served.
+    pub(crate) numbers: BTreeSet<u64>,
+    /// Only those whose version is among them.
+    pub(crate) aliases: BTreeMap<String, u64>,
 }
 
 /// The alias that answers where a caller names no version.
@@ -110,30 +121,33 @@ impl Registry {
     pub(crate) fn with_asleep(&self, names: &[Name]) -> Self {
         let mut rest = self.without(|version| names.contains(&version.name));
         for name in names {
-            let versions = self
-                .models
-                .get(name.as_str())
-                .into_iter()
-                .flat_map(Model::versions);
-            let bytes = versions.map(|version| version.memory).sum();
-            rest.add_asleep(name, bytes);
+            if let Some(model) = self.models.get(name.as_str()) {
+                rest.add_asleep(name, model.asleep());
+            }
         }
         rest
     }
 
-    /// Shows that a model, which takes so many bytes in memory, is loaded when it is asked.
-    pub(crate) fn add_asleep(&mut self, name: &Name, bytes: usize) {
-        self.asleep.insert(name.clone(), bytes);
+    /// Shows that a model is loaded when it is asked.
+    pub(crate) fn add_asleep(&mut self, name: &Name, asleep: Asleep) {
+        self.asleep.insert(name.clone(), asleep);
     }
 
-    /// Models that are loaded when they are asked, and what they take in memory.
-    pub(crate) fn asleep(&self) -> &BTreeMap<Name, usize> {
+    /// Models that are loaded when they are asked.
+    pub(crate) fn asleep(&self) -> &BTreeMap<Name, Asleep> {
         &self.asleep
+    }
+
+    /// The model if it is loaded when it is asked.
+    pub(crate) fn asleep_model(&self, name: &str) -> Option<&Asleep> {
+        let mut all = self.asleep.iter();
+        all.find(|(own, _)| own.as_str() == name)
+            .map(|(_, asleep)| asleep)
     }
 
     /// Whether the model is loaded when it is asked.
     pub(crate) fn is_asleep(&self, name: &str) -> bool {
-        !self.asleep.is_empty() && self.asleep.keys().any(|asleep| asleep.as_str() == name)
+        self.asleep_model(name).is_some()
     }
 
     /// Bytes of all versions.
@@ -143,6 +157,11 @@ impl Registry {
 
     /// Lets callers name a version by an alias; without effect if the version is not served.
     pub(crate) fn add_alias(&mut self, name: &Name, alias: &Name, version: u64) {
+        if let Some(asleep) = self.asleep.get_mut(name)
+            && asleep.numbers.contains(&version)
+        {
+            asleep.aliases.insert(alias.to_string(), version);
+        }
         let Some(model) = self.models.get_mut(name.as_str()) else {
             return;
         };
@@ -174,6 +193,7 @@ impl Registry {
         headers: &HeaderMap,
         key_id: &str,
     ) -> Routed {
+        found.touch();
         let name = found.name.as_str();
         let Some(OnRollout::Trial(trial)) = self.rollout(name) else {
             return Routed::to(found);
@@ -226,16 +246,18 @@ impl Model {
     /// The version that a caller names by number or alias. Without a name: the one that the alias
     /// `stable` names, else the highest.
     pub(crate) fn version(&self, named: Option<&str>) -> Option<&Arc<Version>> {
-        let aliased = |alias: &str| {
-            let number = self.aliases.get(alias)?;
-            self.versions.get(number)
-        };
-        match named {
-            None => aliased(STABLE).or_else(|| self.versions.values().next_back()),
-            // An alias may look like a number: numbers come first, since they never change what they mean.
-            Some(text) => number(text)
-                .and_then(|n| self.versions.get(&n))
-                .or_else(|| aliased(text)),
+        let highest = self.versions.keys().next_back().copied();
+        let is_there = |number: &u64| self.versions.contains_key(number);
+        let number = pick(named, highest, is_there, &self.aliases)?;
+        self.versions.get(&number)
+    }
+
+    /// What is told of it while it is not in memory.
+    fn asleep(&self) -> Asleep {
+        Asleep {
+            bytes: self.versions().map(|version| version.memory).sum(),
+            numbers: self.numbers().collect(),
+            aliases: self.aliases.clone(),
         }
     }
 
@@ -265,6 +287,30 @@ impl Model {
     /// The numbers of the served versions, the lowest first.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> {
         self.versions.keys().copied()
+    }
+}
+
+impl Asleep {
+    /// The number of the version that a caller names, as [`Model::version`].
+    pub(crate) fn version(&self, named: Option<&str>) -> Option<u64> {
+        let highest = self.numbers.last().copied();
+        let is_there = |number: &u64| self.numbers.contains(number);
+        pick(named, highest, is_there, &self.aliases)
+    }
+}
+
+/// What a caller means by a number, an alias or nothing.
+fn pick(
+    named: Option<&str>,
+    highest: Option<u64>,
+    is_there: impl Fn(&u64) -> bool,
+    aliases: &BTreeMap<String, u64>,
+) -> Option<u64> {
+    let aliased = |alias: &str| aliases.get(alias).copied();
+    match named {
+        None => aliased(STABLE).or(highest),
+        // An alias may look like a number: numbers come first, since they never change what they mean.
+        Some(text) => number(text).filter(is_there).or_else(|| aliased(text)),
     }
 }
 
@@ -310,5 +356,15 @@ mod tests {
             check(&registry, Some(unknown), None);
         }
         assert!(registry.model("other").is_none());
+        // It means the same while it is not in memory.
+        let asleep = registry.with_asleep(std::slice::from_ref(&name));
+        assert!(asleep.model("tiny").is_none());
+        let asleep = asleep.asleep_model("tiny").unwrap();
+        let model = registry.model("tiny").unwrap();
+        for named in ["10", "2", "canary", "3", "01", "gone"].map(Some) {
+            let expected = model.version(named).map(|version| version.number);
+            assert_eq!(asleep.version(named), expected, "{named:?}");
+        }
+        assert_eq!(asleep.version(None), Some(2));
     }
 }

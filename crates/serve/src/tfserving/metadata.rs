@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use serde_json::{Map, Value, json};
 
 use super::{ALL, CLASSIFY, DEFAULT};
@@ -13,20 +11,20 @@ use crate::{
 /// TensorFlow Serving's. Each client reads its own and passes over the others'.
 ///
 /// `failed` are versions that should be served and cannot be.
-pub(crate) fn status<'a>(
+pub(crate) fn status(
     name: &str,
-    served: impl Iterator<Item = &'a Arc<Version>>,
+    served: impl Iterator<Item = (u64, bool)>,
     failed: &[u64],
 ) -> Response {
     let mut is_ready = false;
-    let served = served.map(|version| {
-        let state = if version.batcher.is_broken() {
+    let served = served.map(|(number, is_broken)| {
+        let state = if is_broken {
             ("END", "INTERNAL", "failed while it answered; load it anew")
         } else {
             is_ready = true;
             ("AVAILABLE", "OK", "")
         };
-        (version.number, state)
+        (number, state)
     });
     let failed = failed.iter().map(|number| {
         let why = "cannot be opened; see the server's log";

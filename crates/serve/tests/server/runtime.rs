@@ -86,14 +86,50 @@ fn models_that_do_not_fit_into_memory_are_loaded_when_they_are_asked() {
     let mut ask = |name: &str| other.post(&path(name), question(1, 1, json!({}))).status;
     assert_eq!(ask("wide"), 200);
     assert_eq!(asleep(&mut client), ["deep"]);
-    // Who asks for readiness does not wake it.
-    assert_eq!(client.get("/v2/models/deep/ready").status, 200);
+    // Who watches over it does not wake it, and learns what one would who did.
+    let watched = [
+        "/v2/models/deep/ready",
+        "/v2/models/deep/versions/plain/ready",
+        "/v1/models/deep",
+        "/v1/models/deep/labels/plain",
+        "/v2/models/deep/stats",
+        "/v2/models/deep/versions/2/stats",
+    ];
+    let told = |client: &mut Client| watched.map(|path| client.get(path).answer());
+    let told_asleep = told(&mut client);
+    for path in [
+        "/v2/models/deep/versions/3/ready",
+        "/v1/models/deep/versions/3",
+        "/v1/models/deep/labels/2",
+    ] {
+        assert_eq!(client.get(path).status, 404, "{path}");
+    }
+    let status = client.get("/api/v1/status").answer();
+    assert!(status["models"]["deep"]["unavailable"].is_string());
+    assert_eq!(
+        client.get("/v1/models").answer()["models"]
+            .as_array()
+            .unwrap()
+            .len(),
+        4
+    );
     assert_eq!(asleep(&mut client), ["deep"]);
     assert_eq!(metric(&mut client, "strata_asleep_models "), 1.0);
     assert_eq!(ask("tiny"), 200);
     assert_eq!(ask("deep"), 200);
     assert_eq!(asleep(&mut client), ["wide"]);
     assert_eq!(client.get("/v2/models/deep").status, 200);
+    let told_awake = told(&mut client);
+    assert_eq!(told_asleep[..4], told_awake[..4]);
+    for (asleep, awake) in told_asleep[4..].iter().zip(&told_awake[4..]) {
+        let names = |told: &Value| -> Vec<Value> {
+            let all = told["model_stats"].as_array().unwrap().iter();
+            all.map(|one| json!([one["name"], one["version"]]))
+                .collect()
+        };
+        assert_eq!(names(asleep), names(awake));
+        assert_eq!(asleep["model_stats"][0]["inference_count"], 0);
+    }
     assert_eq!(ask("wide"), 200);
     assert_eq!(asleep(&mut client), ["deep"]);
     // All that wait for one are answered when it is there.
