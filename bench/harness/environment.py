@@ -53,9 +53,9 @@ def build():
     return programs
 
 
-def pinned():
-    """The peers' packages with the version that requirements.txt names."""
-    lines = (PEERS / "requirements.txt").read_text().splitlines()
+def pinned(own=None):
+    """The peers' packages with the version that requirements.txt names, or the requirements of an environment of their own."""
+    lines = (PEERS / _suffixed("requirements", own, ".txt")).read_text().splitlines()
     lines = [line for line in lines if line and not line.startswith("#")]
     return dict(line.split("==") for line in lines)
 
@@ -66,12 +66,22 @@ def peers_python(packages):
     The environment is `STRATA_BENCH_VENV`, by default `bench-venv` in the project's folder of the user's cache. A
     package that is there in another version stays, and a line says so.
     """
-    venv = Path(os.environ.get("STRATA_BENCH_VENV") or user_cache() / "bench-venv")
+    return _python({name: version for name, version in pinned().items() if name in packages})
+
+
+def own_python(own):
+    """Python in the environment of a peer whose packages do not go with the others', beside that: `bench-venv-mlserver`
+    with all of requirements-mlserver.txt."""
+    return _python(pinned(own), own)
+
+
+def _python(wanted, own=None):
+    base = Path(os.environ.get("STRATA_BENCH_VENV") or user_cache() / "bench-venv")
+    venv = base.with_name(_suffixed(base.name, own))
     python = venv / "bin" / "python"
     if not python.exists():
         say(f"making a virtual environment in {venv}")
         _must([sys.executable, "-m", "venv", str(venv)], "cannot make the virtual environment")
-    wanted = {name: version for name, version in pinned().items() if name in packages}
     found = installed_versions(python, wanted)
     missing = [f"{name}=={wanted[name]}" for name in wanted if found[name] is None]
     if missing:
@@ -80,8 +90,12 @@ def peers_python(packages):
         _must(install, "cannot install the peers' packages")
     for name, version in found.items():
         if version is not None and version != wanted[name]:
-            say(f"note: {name} is {version} in {venv}, requirements.txt has {wanted[name]}")
+            say(f"note: {name} is {version} in {venv}, the requirements have {wanted[name]}")
     return python
+
+
+def _suffixed(name, own, end=""):
+    return f"{name}{own and f'-{own}' or ''}{end}"
 
 
 def installed_versions(python, names):

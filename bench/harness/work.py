@@ -36,10 +36,10 @@ class Bench:
     """The instructions that both sides are limited to."""
     env: dict = field(default_factory=lambda: dict(os.environ))
 
-    def peer(self, program, *arguments):
-        """The command of a program in `bench/peers`."""
+    def peer(self, program, *arguments, python=None):
+        """The command of a program in `bench/peers`; `python` where it is not that of the peers in common."""
         # Without -B, Python would write the peers' bytecode into the checkout.
-        return [self.python, "-B", PEERS / program, *arguments]
+        return [python or self.python, "-B", PEERS / program, *arguments]
 
     def recipe(self, name):
         return ROOT / "recipes" / f"{name}.toml"

@@ -1,5 +1,5 @@
-"""The network behind FastAPI and uvicorn, one request at a time: `serve_fastapi.py PORT`, then POST to /predict, or the bytes
-of the numbers to /raw."""
+"""The network behind FastAPI and uvicorn, one request at a time in each process: `serve_fastapi.py PORT WORKERS`, then POST to
+/predict, or the bytes of the numbers to /raw."""
 
 import sys
 
@@ -23,4 +23,9 @@ async def raw(request: Request):
     return Response(serve_network.predict(row.copy()).tobytes())
 
 
-uvicorn.run(app, port=int(sys.argv[1]), log_level="error")
+# The worker processes import this file again.
+if __name__ == "__main__":
+    port, workers = map(int, sys.argv[1:])
+    # One worker is this process itself, and needs no supervisor.
+    served = app if workers == 1 else "serve_fastapi:app"
+    uvicorn.run(served, port=port, workers=workers, log_level="error", access_log=False)

@@ -1,4 +1,4 @@
-"""What both Python servers share: the 784-128-10 network in PyTorch on one thread, and the answer's form."""
+"""What the Python servers with PyTorch share: the 784-128-10 network in PyTorch on one thread, and the answer's form."""
 
 import numpy as np
 import torch

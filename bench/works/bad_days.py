@@ -13,7 +13,7 @@ from harness import process, server
 from harness.errors import BenchError
 from harness.row import row
 from harness.work import Work
-from works.mnist_http import CONNECTIONS, INFER, JSON_HEADER, Service, load, request_body
+from works.mnist_service import CONNECTIONS, INFER, JSON_HEADER, Service, load, request_body
 from works.service_cost import resident_mib, serving
 
 # What is asked for.

@@ -17,7 +17,7 @@ from harness import server
 from harness.errors import BenchError
 from harness.row import row
 from harness.work import Work
-from works.mnist_http import CONNECTIONS, INFER, JSON_HEADER, MODEL, Service, load, request_body
+from works.mnist_service import CONNECTIONS, INFER, JSON_HEADER, MODEL, Service, load, request_body
 
 SWAPS = 1000
 LONGEST_SWAP_SECONDS = 30

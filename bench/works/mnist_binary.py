@@ -5,20 +5,21 @@ import random
 import struct
 import tempfile
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from harness import environment, process, server
-from harness.errors import BenchError
-from harness.row import best, row
+from harness.errors import BenchError, ProgramError
+from harness.row import best, others, row
 from harness.work import Work
-from works.mnist_http import CONNECTIONS, INFER, MODEL, Service, load
+from works import mnist_peers
+from works.mnist_service import CONNECTIONS, INFER, MODEL, Service, load
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 PROBABILITIES = struct.Struct("<10f")
 
 
 def measure_http(bench):
-    versions = environment.installed_versions(bench.python, ["fastapi", "torch"])
     image = pixels()
     head = json.dumps({
         "inputs": [
@@ -29,11 +30,14 @@ def measure_http(bench):
     headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
 
     @contextmanager
-    def fastapi():
+    def fastapi(workers):
         def ask(port):
             return server.request(port, "POST", "/raw", image)
 
-        with server.serving(lambda port: bench.peer("serve_fastapi.py", port), lambda port: bool(ask(port))) as port:
+        def command(port):
+            return bench.peer("serve_fastapi.py", port, workers)
+
+        with server.serving(command, lambda port: bool(ask(port)), env=mnist_peers.quiet(bench)) as port:
             check(ask(port), "FastAPI")
             yield f"http://127.0.0.1:{port}/raw", {}, image, []
 
@@ -44,34 +48,64 @@ def measure_http(bench):
             check(server.request(int(port), "POST", INFER, head + image, headers | key), "strata")
             yield url, headers | {"Authorization": key["Authorization"]}, head + image, []
 
-    name = f"FastAPI {versions['fastapi']} and PyTorch {versions['torch']}, the bytes of the numbers alone"
-    yield measured(bench, "http-binary", strata, {name: fastapi})
+    names = mnist_peers.fastapi_names(bench).items()
+    peers = {f"{name}, the bytes of the numbers alone": partial(fastapi, workers) for workers, name in names}
+    # https://github.com/SeldonIO/MLServer: its REST server reads JSON only; raw tensors it takes over gRPC.
+    yield measured(bench, "http-binary", strata, peers, ["MLServer: no binary tensors over HTTP"])
 
 
 def measure_grpc(bench):
     versions = environment.installed_versions(bench.python, ["grpcio", "torch"])
     with tempfile.TemporaryDirectory(prefix="strata-bench-") as folder:
-        numbers, message = Path(folder, "row.bin"), Path(folder, "message.bin")
+        numbers, file = Path(folder, "row.bin"), Path(folder, "message.bin")
         numbers.write_bytes(pixels())
-        process.run(bench.peer("grpc_message.py", MODEL, numbers, message))
-        message = message.read_bytes()
+        process.run(bench.peer("grpc_message.py", MODEL, numbers, file))
+        message = file.read_bytes()
 
-    @contextmanager
-    def python():
-        with server.serving(lambda port: bench.peer("serve_grpc.py", port), server.listens) as port:
-            yield f"http://127.0.0.1:{port}{METHOD}", {}, message, ["--grpc"]
+        def ask(port, metadata=()):
+            command = bench.peer("grpc_ask.py", f"127.0.0.1:{port}", file, *metadata)
+            return process.run(command).last_json()["numbers"]
 
-    @contextmanager
-    def strata(service):
-        with service.serving_grpc() as (port, key):
-            yield f"http://127.0.0.1:{port}{METHOD}", {"Authorization": key["Authorization"]}, message, ["--grpc"]
+        def answers(port):
+            try:
+                return server.listens(port) and bool(ask(port))
+            except ProgramError:
+                return False
 
-    name = f"grpc.aio {versions['grpcio']} and PyTorch {versions['torch']}"
-    yield measured(bench, "grpc", strata, {name: python})
+        @contextmanager
+        def python(program, command):
+            with server.serving(command, answers, env=mnist_peers.quiet(bench), cwd=folder) as port:
+                check_numbers(ask(port), program)
+                yield f"http://127.0.0.1:{port}{METHOD}", {}, message, ["--grpc"]
+
+        @contextmanager
+        def strata(service):
+            with service.serving_grpc() as (port, key):
+                check_numbers(ask(port, [f"authorization={key['Authorization']}"]), "strata")
+                yield f"http://127.0.0.1:{port}{METHOD}", {"Authorization": key["Authorization"]}, message, ["--grpc"]
+
+        def bare(port):
+            return bench.peer("serve_grpc.py", port)
+
+        peers = {f"grpc.aio {versions['grpcio']} and PyTorch {versions['torch']}": partial(python, "grpc.aio", bare)}
+        left_out = []
+        try:
+            own = environment.own_python("mlserver")
+            for workers, name in mnist_peers.mlserver_names(own).items():
+                command = partial(mlserver, bench, own, workers)
+                peers[name] = partial(python, "MLServer", command)
+        except BenchError as error:
+            left_out.append(mnist_peers.reason("MLServer", error))
+        yield measured(bench, "grpc", strata, peers, left_out)
 
 
-def measured(bench, name, ours, peers):
+def mlserver(bench, python, workers, port):
+    return mnist_peers.mlserver_command(bench, python, workers, grpc=port)
+
+
+def measured(bench, name, ours, peers, left_out):
     """Requests a second of our service and of the peers' at many connections."""
+    peers, failed = mnist_peers.usable(peers, bench.say)
     with tempfile.TemporaryDirectory(prefix="strata-bench-") as folder:
         folder = Path(folder)
         service = Service(bench, folder)
@@ -92,7 +126,8 @@ def measured(bench, name, ours, peers):
         rate = process.rounds(bench.runs, programs, bench.say)
     own = rate.pop("strata")
     peer = best(rate, higher_is_better=True)
-    note = f"{CONNECTIONS} connections"
+    parts = [f"{CONNECTIONS} connections", others(rate, peer, "requests/s")]
+    note = mnist_peers.note(parts, left_out + failed)
     return row(name, "requests/s", own, rate[peer], peer, higher_is_better=True, note=note)
 
 
@@ -106,8 +141,11 @@ def check(answer, program):
     """An answer ends with ten probabilities."""
     if not answer or answer[0] != 200 or len(answer[1]) < PROBABILITIES.size:
         raise BenchError(f"{program} answered {answer}")
-    found = PROBABILITIES.unpack(answer[1][-PROBABILITIES.size :])
-    if not 0.999 < sum(found) < 1.001:
+    check_numbers(PROBABILITIES.unpack(answer[1][-PROBABILITIES.size :]), program)
+
+
+def check_numbers(found, program):
+    if len(found) != 10 or not 0.999 < sum(found) < 1.001:
         raise BenchError(f"expected ten probabilities from {program}, found {found}")
 
 
@@ -121,9 +159,9 @@ WORKS = (
     ),
     Work(
         name="grpc",
-        summary="784-128-10 over gRPC with raw tensors, 32 connections: requests a second, against grpc.aio",
+        summary="784-128-10 over gRPC with raw tensors, 32 connections: requests a second, against grpc.aio and MLServer",
         runs=3,
-        packages=("grpcio", "numpy", "protobuf", "torch", "tritonclient"),
+        packages=("grpcio", "numpy", "packaging", "protobuf", "torch", "tritonclient"),
         measure=measure_grpc,
     ),
 )

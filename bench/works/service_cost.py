@@ -12,7 +12,7 @@ from harness import environment, process, server
 from harness.errors import BenchError
 from harness.row import row
 from harness.work import Work
-from works.mnist_http import CONNECTIONS, MODEL, Service, load
+from works.mnist_service import CONNECTIONS, MODEL, Service, load
 
 # What is asked for.
 MICROSECONDS = 25

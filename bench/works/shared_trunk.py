@@ -7,7 +7,7 @@ from harness.process import rounds
 from harness.row import row
 from harness.work import Work
 from works import cifar10, recipes, served
-from works.mnist_http import load
+from works.mnist_service import load
 
 CONNECTIONS = 4
 SHARED, DIGIT, OBJECT = "two-tasks", "one-task-digit", "one-task-object"
