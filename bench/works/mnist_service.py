@@ -67,7 +67,8 @@ class Service:
 
 
 def load(bench, url, headers, body, connections, seconds, more=()):
-    """What `strata-load` found; an answer that is not 200 is an error, and what else `more` arguments make one."""
+    """What `strata-load` found; an answer that is not 200 is an error, and what else `more` arguments make one, and so is a
+    request that could not be sent."""
     command = [bench.load, "--url", url, "--body", body]
     for name, value in headers.items():
         command += ["--header", f"{name}: {value}"]
@@ -75,6 +76,8 @@ def load(bench, url, headers, body, connections, seconds, more=()):
     found = process.run(command).last_json()
     if found["errors"] or not found["requests"]:
         raise BenchError(f"{url}: {found['errors']} requests failed: {found['error_sample']}")
+    if found["unsent"]:
+        raise BenchError(f"{url}: {found['unsent']} requests were due and no connection was free")
     return found
 
 

@@ -7,16 +7,22 @@
 //! ```
 //!
 //! Each connection sends the next request as soon as the last one is answered (a closed loop), so more connections mean
-//! more requests in flight. Everything runs on one thread and the request's bytes are built once, so that on a small
+//! more requests in flight. With `--rate` requests come by themselves, at random times of that mean rate (an open loop), and
+//! `--connections` are the most in flight. A latency then counts from when the request was due, not from when there was a
+//! connection for it: a server that stalls cannot hide it by keeping the client from asking.
+//!
+//! Everything but the clock of `--rate` runs on one thread and the request's bytes are built once, so that on a small
 //! machine the processor is left to the server. Memory does not grow with the number of requests: latencies go into a
 //! histogram and answers' bodies are counted, not kept.
 //!
 //! - `request`: the command line's request as bytes.
 //! - `response`: one answer from a socket, whichever way its length is given.
 //! - `grpc`: one unary call over HTTP/2.
+//! - `arrivals`: when requests are due that do not wait for each other.
 //! - `client`: the connections, until the time or the number of requests is over.
 //! - `tally`: what is counted, and how it is printed; `histogram`: latencies in bounded memory.
 
+mod arrivals;
 mod client;
 mod grpc;
 mod histogram;
@@ -24,6 +30,7 @@ mod request;
 mod response;
 mod tally;
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,6 +38,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
+use crate::arrivals::Arrivals;
 use crate::client::{Load, Request};
 use crate::request::Target;
 
@@ -57,6 +65,13 @@ struct Arguments {
     /// Connections, each with one request in flight.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
+    /// Send so many requests a second, at random times (a Poisson process) and whether the last are answered or not; those
+    /// for which no connection is free wait, which counts. Default: each connection sends when it has its answer.
+    #[arg(long, value_name = "REQUESTS_A_SECOND", value_parser = rate)]
+    rate: Option<f64>,
+    /// What the random times come from.
+    #[arg(long, default_value_t = 1, requires = "rate")]
+    seed: u64,
     /// How long new requests are sent.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
@@ -64,6 +79,9 @@ struct Arguments {
     #[arg(long)]
     requests: Option<u64>,
 }
+
+/// Requests a second that `--rate` takes; the most is more than one thread can send.
+const RATES: RangeInclusive<f64> = 0.001..=1e6;
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
@@ -93,6 +111,9 @@ fn main() -> Result<ExitCode> {
         address: target.address()?,
         request,
         connections: arguments.connections,
+        arrivals: arguments
+            .rate
+            .map(|rate| Arrivals::new(rate, duration, arguments.seed)),
         duration,
         limit: arguments.requests.unwrap_or(u64::MAX),
         answers,
@@ -107,4 +128,15 @@ fn main() -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if RATES.contains(&rate) => Ok(rate),
+        _ => Err(format!(
+            "expected a number from {} to {}, found {text}",
+            RATES.start(),
+            RATES.end()
+        )),
+    }
 }

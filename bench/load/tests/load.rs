@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -82,6 +83,8 @@ fn it_stops_after_the_number_of_requests() {
     assert!((figure(&found["requests_per_second"]) - rate).abs() < rate * 1e-9);
     let order = ["min", "p50", "p90", "p99", "max"].map(|key| figure(&found["latency_ms"][key]));
     assert!(order[0] > 0.0 && order.is_sorted(), "{order:?}");
+    let mean = figure(&found["latency_ms"]["mean"]);
+    assert!((order[0]..=order[4]).contains(&mean), "{found}");
 }
 
 #[test]
@@ -207,6 +210,57 @@ fn a_server_that_is_not_there_is_a_failure() {
     );
 }
 
+/// Requests of an open loop that were due: answered, failed and not sent.
+fn due(found: &Value) -> [u64; 3] {
+    ["requests", "errors", "unsent"].map(|key| found[key].as_u64().unwrap())
+}
+
+const OPEN: [&str; 4] = ["--rate", "200", "--seconds", "0.5"];
+
+#[test]
+fn in_an_open_loop_requests_come_by_the_clock() {
+    let find = |more: &[&str]| {
+        let arguments = [&OPEN[..], &["--connections", "8"], more].concat();
+        due(&printed(&load(serve(ok), &arguments)))
+    };
+    let [requests, errors, unsent] = find(&[]);
+    // Five standard deviations of a Poisson variable.
+    assert!((50..150).contains(&requests), "{requests}");
+    assert_eq!((errors, unsent), (0, 0));
+    assert_eq!(find(&[])[0], requests);
+    assert_ne!(find(&["--seed", "5"])[0], requests);
+    assert_eq!(find(&["--requests", "7"]), [7, 0, 0]);
+}
+
+#[test]
+fn a_stall_counts_for_all_whose_turn_came_meanwhile() {
+    let address = serve(|head, number| {
+        if number == 0 {
+            thread::sleep(Duration::from_millis(400));
+        }
+        ok(head, number)
+    });
+    let found = printed(&load(address, &OPEN));
+    // Four of five came during the stall, evenly spread.
+    let latency = |key: &str| found["latency_ms"][key].as_f64().unwrap();
+    assert!(latency("p50") > 50.0 && latency("p90") > 200.0, "{found}");
+}
+
+#[test]
+fn what_could_not_be_sent_is_counted() {
+    let all: u64 = due(&printed(&load(serve(ok), &OPEN))).iter().sum();
+    let address = serve(|head, number| {
+        if number == 3 {
+            thread::sleep(Duration::from_secs(60));
+        }
+        ok(head, number)
+    });
+    let output = load(address, &OPEN);
+    let found = printed(&output);
+    assert_eq!(due(&found), [3, 1, all - 4], "{found}");
+    assert_eq!(found["error_sample"], "no answer in time");
+}
+
 #[test]
 fn wrong_usage_exits_with_2() {
     let address = serve(ok);
@@ -215,6 +269,10 @@ fn wrong_usage_exits_with_2() {
         Some(2)
     );
     assert_eq!(load(address, &["--speed", "1"]).status.code(), Some(2));
+    for rate in ["0", "-1", "NaN", "1e9"] {
+        let output = load(address, &[&format!("--rate={rate}")]);
+        assert_eq!(output.status.code(), Some(2), "{rate}");
+    }
 }
 
 /// A gRPC server whose answers are a message of two bytes, with the status that `status` gives by the request's metadata.
