@@ -14,11 +14,13 @@ from works import (
     mnist_http,
     mnist_memory,
     mnist_train,
+    open_loop,
     resnet18_infer,
     resnet18_memory,
     resnet18_step,
     service_cost,
     shared_trunk,
+    sink,
 )
 
 WORKS = {
@@ -29,7 +31,9 @@ WORKS = {
         mnist_memory.WORK,
         mnist_http.WORK,
         *mnist_binary.WORKS,
+        open_loop.WORK,
         *service_cost.WORKS,
+        sink.WORK,
         bad_days.WORK,
         *resnet18_step.WORKS,
         *resnet18_infer.WORKS,

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 from contextlib import contextmanager
 
 from harness import process, server
@@ -11,7 +12,7 @@ BATCH = 32
 
 
 class Models:
-    """A store with an identity and a key of its own, all in the folder of `data`."""
+    """A store with an identity and a key of its own, all in the folder of `data`, which also says the environment."""
 
     def __init__(self, bench, data):
         self.bench, self.data = bench, data
@@ -25,13 +26,14 @@ class Models:
         return finished.last_json() if finished.stdout.strip() else {}
 
     @contextmanager
-    def serving(self, *names):
+    def serving(self, *names, flags=()):
         """Serves these models: the port, and the headers that requests need."""
         key = ["--name", "bench", "--allow", "infer", "--models", ",".join(names)]
         key = self.strata("keys", "create", "--store", self.store, *key)["key"]
 
         def command(port):
-            return [self.bench.strata, "serve", "--store", self.store, "--address", f"127.0.0.1:{port}"]
+            address = ["--address", f"127.0.0.1:{port}"]
+            return [self.bench.strata, "serve", "--store", self.store, *address, *flags]
 
         def ready(port):
             answer = server.request(port, "GET", "/v2/health/ready")
@@ -42,9 +44,10 @@ class Models:
 
 
 def question(images, outputs, parameters=None):
-    """The body of a request about images of [32, 32, 3] bytes, and the header that it needs."""
+    """The body of a request about square images of bytes, [side, side, 3], and the header that it needs."""
     pixels = b"".join(images)
-    image = {"name": "image", "shape": [len(images), 32, 32, 3], "datatype": "UINT8"}
+    side = math.isqrt(len(images[0]) // 3)
+    image = {"name": "image", "shape": [len(images), side, side, 3], "datatype": "UINT8"}
     image["parameters"] = {"binary_data_size": len(pixels)}
     request = {"inputs": [image], "outputs": [{"name": name} for name in outputs]}
     if parameters:
