@@ -89,13 +89,15 @@ pub struct Limits {
     pub cache_bytes: usize,
     /// Requests of one key that are answered at the same time; more are 429. Default: 1,024.
     pub key_requests: usize,
-    /// For a request's head, for an idle connection, which is closed after it, and for a stream over gRPC on which nothing
-    /// is asked and nothing being answered, which ends with `DEADLINE_EXCEEDED`. Default: 30 s.
+    /// For a request's head, and for an idle connection, which is closed after it. Default: 30 s.
     pub head_time: Duration,
     /// For a request's body, or a message of a stream, to arrive; longer is 408. Default: 30 s.
     pub body_time: Duration,
     /// From a request's head to its answer; longer is 504. Callers may ask for less. Default: 60 s.
     pub request_time: Duration,
+    /// For a stream over gRPC on which nothing is asked and nothing being answered, which ends with `DEADLINE_EXCEEDED`.
+    /// Default: 10 min.
+    pub stream_time: Duration,
     /// For a caller to take some bytes of an answer; after it, the connection is closed, or over gRPC the stream reset if it
     /// is only its own answer that the caller does not take. Default: 30 s.
     pub write_time: Duration,
@@ -141,6 +143,7 @@ impl Default for Limits {
             head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(30),
             request_time: Duration::from_secs(60),
+            stream_time: Duration::from_secs(600),
             write_time: Duration::from_secs(30),
             drain_time: Duration::from_secs(30),
         }

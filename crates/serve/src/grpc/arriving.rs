@@ -24,7 +24,7 @@ const OPEN_BYTES: usize = 4 << 10;
 /// The messages of a call as they arrive, with bounds on their sizes and on the time that they take.
 ///
 /// A call of one message has `body_time` for it. A stream has as long for each one from its first byte on, and may be silent
-/// for `head_time` while nothing of it is being answered: then it ends, and with it what it holds. A message that is packed
+/// for `stream_time` while nothing of it is being answered: then it ends, and with it what it holds. A message that is packed
 /// is unpacked here, within the bounds of one that is not.
 pub(super) struct Arriving {
     body: Incoming,
@@ -124,7 +124,7 @@ impl Arriving {
     ) -> Self {
         let limits = &state.limits;
         let patience = Patience {
-            silent: limits.head_time,
+            silent: limits.stream_time,
             message: limits.body_time,
             waits: None,
         };

@@ -64,7 +64,7 @@ fn who_never_takes_an_answer_loses_the_stream_and_not_the_connection() {
 
 #[test]
 fn a_stream_on_which_nothing_is_asked_ends_with_a_word_why() {
-    let running = with(|limits| limits.head_time = Duration::from_secs(1));
+    let running = with(|limits| limits.stream_time = Duration::from_secs(1));
     runtime().block_on(async {
         let grpc = GrpcClient::connect(&running).await;
         let messages = tokio_stream::iter([question("tiny", 1), question("wide", 2)]);
@@ -83,7 +83,7 @@ fn a_stream_on_which_nothing_is_asked_ends_with_a_word_why() {
 
 #[test]
 fn a_health_watch_outlives_idle_streams_and_knows_no_model() {
-    let running = with(|limits| limits.head_time = Duration::from_secs(1));
+    let running = with(|limits| limits.stream_time = Duration::from_secs(1));
     runtime().block_on(async {
         let grpc = GrpcClient::connect(&running).await;
         let mut watch = grpc.stream(WATCH, once(Vec::new())).await.unwrap();
