@@ -53,8 +53,6 @@ struct State {
     /// Batch that is asked for next.
     to_take: usize,
     made: BTreeMap<usize, Result<Batch, Box<dyn Any + Send>>>,
-    /// Buffers to use again.
-    spare: Vec<Vec<f32>>,
     is_closed: bool,
 }
 
@@ -116,9 +114,8 @@ impl Loader {
         state.to_take += 1;
         if self.threads.is_empty() {
             let (epoch, order) = (state.epoch, Arc::clone(&state.order));
-            let buffer = state.spare.pop().unwrap_or_default();
             drop(state);
-            return Some(self.shared.make(epoch, &order, number, buffer));
+            return Some(self.shared.make(epoch, &order, number));
         }
         // There is room for one more.
         self.shared.changed.notify_all();
@@ -128,14 +125,6 @@ impl Loader {
                 return Some(made.unwrap_or_else(|panic| resume_unwind(panic)));
             }
             state = self.shared.wait(state);
-        }
-    }
-
-    /// Gives the buffer of a batch back, for another one.
-    pub fn recycle(&mut self, rows: Vec<f32>) {
-        let mut state = self.shared.lock();
-        if state.spare.len() <= self.shared.ahead {
-            state.spare.push(rows);
         }
     }
 }
@@ -173,9 +162,8 @@ impl Shared {
             }
             state.to_make += 1;
             let (run, epoch, order) = (state.run, state.epoch, Arc::clone(&state.order));
-            let buffer = state.spare.pop().unwrap_or_default();
             drop(state);
-            let make = || self.make(epoch, &order, number, buffer);
+            let make = || self.make(epoch, &order, number);
             let made = catch_unwind(AssertUnwindSafe(make));
             state = self.lock();
             if state.run == run {
@@ -185,10 +173,10 @@ impl Shared {
         }
     }
 
-    fn make(&self, epoch: u64, order: &[u32], number: usize, mut rows: Vec<f32>) -> Batch {
+    fn make(&self, epoch: u64, order: &[u32], number: usize) -> Batch {
         let rest = &order[number * self.batch..];
         let indices = rest[..rest.len().min(self.batch)].to_vec();
-        rows.resize(indices.len() * self.rows.row_len(), 0.0);
+        let mut rows = vec![0.0; indices.len() * self.rows.row_len()];
         self.rows.rows(epoch, &indices, &mut rows);
         let mixed = self.rows.mix(epoch, number as u64, &indices, &mut rows);
         Batch {
