@@ -52,7 +52,7 @@ impl Network {
 
 /// 784-128-10, for rows of [`PIXELS`] numbers.
 pub(crate) fn perceptron() -> Vec<Level> {
-    let dense = |units| Layer::Dense(Dense { units });
+    let dense = |units| Layer::Dense(Dense::new(units));
     vec![Level {
         name: name("digits"),
         layers: vec![dense(128), Layer::Relu],

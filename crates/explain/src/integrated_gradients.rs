@@ -219,7 +219,7 @@ mod tests {
 
     /// 4-3-2 with weights from a formula that the reference script repeats.
     fn explainer() -> Explainer {
-        let dense = |units| Layer::Dense(Dense { units });
+        let dense = |units| Layer::Dense(Dense::new(units));
         let levels = vec![
             Level {
                 name: "a".parse().unwrap(),
@@ -334,7 +334,7 @@ mod tests {
             ],
             head: Some(Head {
                 task: "t".parse().unwrap(),
-                layers: vec![Layer::Dense(Dense { units: 2 })],
+                layers: vec![Layer::Dense(Dense::new(2))],
                 mirrored: false,
             }),
         };

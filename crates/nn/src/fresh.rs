@@ -6,7 +6,7 @@ use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
-use strata_spec::{Level, LevelShapes, Start};
+use strata_spec::{DenseStart, Level, LevelShapes, Start};
 
 use crate::{
     LevelWeights, WeightTensor,
@@ -16,7 +16,8 @@ use crate::{
 /// Fresh weights of level `index`. The same seed gives the same weights on every machine.
 ///
 /// Dense: Glorot uniform (Glorot & Bengio 2010). Convolution: He normal over what it gives (He et al. 2015), as
-/// torchvision's residual networks begin, or as its start says; one that is fitted begins as if it were not. Normalization: factors 1, running mean 0, running variance 1. Biases: 0.
+/// torchvision's residual networks begin. Or as their start says; a kernel that is fitted begins as if it were not.
+/// Normalization: factors 1, running mean 0, running variance 1. Biases: 0 but where a start says otherwise.
 pub(crate) fn fresh_weights(
     level: &Level,
     shapes: &LevelShapes,
@@ -31,16 +32,23 @@ pub(crate) fn fresh_weights(
         let shape = tensor.shape;
         let count = shape.iter().product();
         let values = match tensor.role {
-            Role::Dense => {
-                let limit = (6.0 / (shape[1] + shape[0]) as f32).sqrt();
-                let value = |_| limit * (2.0 * unit_interval(&mut random) - 1.0);
-                (0..count).map(value).collect()
+            Role::Dense(DenseStart::Random) => {
+                uniform(&mut random, 6.0 / (shape[1] + shape[0]) as f32, count)
+            }
+            Role::Dense(DenseStart::Uniform) | Role::Kernel(Start::Uniform) => {
+                uniform(&mut random, 1.0 / fan_in(&shape) as f32, count)
+            }
+            Role::UniformBias(inputs) => uniform(&mut random, 1.0 / inputs as f32, count),
+            Role::Kernel(Start::HeUniform) => {
+                uniform(&mut random, 6.0 / fan_in(&shape) as f32, count)
+            }
+            Role::Dense(DenseStart::Normal(deviation)) | Role::Kernel(Start::Normal(deviation)) => {
+                normal(&mut random, deviation, count)
             }
             Role::Kernel(start) => {
                 let fan_out = shape[0] * shape[2] * shape[3];
                 let deviation = (2.0 / fan_out as f64).sqrt();
-                let value = |_| (deviation * standard_normal(&mut random)) as f32;
-                let mut values: Vec<f32> = (0..count).map(value).collect();
+                let mut values = normal(&mut random, deviation, count);
                 if start == Start::Identity {
                     pass_on(&mut values, &shape);
                 }
@@ -52,6 +60,23 @@ pub(crate) fn fresh_weights(
         tensors.insert(tensor.name, WeightTensor { shape, values });
     }
     LevelWeights::unchecked(tensors, level, shapes)
+}
+
+/// Numbers that one output is a sum of, for weights `[outputs, …]`.
+fn fan_in(shape: &[usize]) -> usize {
+    shape[1..].iter().product()
+}
+
+/// Uniform numbers whose squares are at most `limit`.
+fn uniform(random: &mut ChaCha8Rng, limit: f32, count: usize) -> Vec<f32> {
+    let limit = limit.sqrt();
+    let value = |_| limit * (2.0 * unit_interval(random) - 1.0);
+    (0..count).map(value).collect()
+}
+
+fn normal(random: &mut ChaCha8Rng, deviation: f64, count: usize) -> Vec<f32> {
+    let value = |_| (deviation * standard_normal(random)) as f32;
+    (0..count).map(value).collect()
 }
 
 /// Makes the first output channels of a kernel `[channels out, channels in, height, width]` the input channels.

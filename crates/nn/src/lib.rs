@@ -41,7 +41,7 @@ mod tests {
     /// Two levels: `inputs`-`hidden` with ReLU, and a head with `classes`.
     pub(crate) fn perceptron(inputs: usize, hidden: usize, classes: usize) -> Vec<Level> {
         assert!(inputs > 0);
-        let dense = |units| Layer::Dense(Dense { units });
+        let dense = |units| Layer::Dense(Dense::new(units));
         let name = |text: &str| text.parse().unwrap();
         vec![
             Level {

@@ -46,7 +46,7 @@ pub struct InputGradient {
 
 impl Network {
     /// A network with fresh weights: dense layers Glorot uniform (Glorot & Bengio 2010), convolutions He normal (He et al.
-    /// 2015), biases zero. The same seed gives the same weights on every machine.
+    /// 2015), biases zero, but where the `start` of a layer says otherwise. The same seed gives the same weights on every machine.
     ///
     /// # Panics
     /// `levels` are not checked ones (see `strata_spec`).

@@ -43,7 +43,7 @@ const UNITS: usize = 128;
 /// The head of a level that has none, while it learns: on maps a convolution, the mean of each map and two dense layers, as
 /// Wang et al. 2021 have it; a dense layer on rows.
 pub fn auxiliary_head(output: &[usize], classes: usize) -> Vec<Layer> {
-    let dense = |units| Layer::Dense(Dense { units });
+    let dense = |units| Layer::Dense(Dense::new(units));
     let &[channels, height, _] = output else {
         return vec![dense(classes)];
     };
@@ -69,9 +69,7 @@ pub fn side_layers(objective: Objective, input: &[usize], output: &[usize]) -> V
     if objective.similarity > 0.0 {
         return match *output {
             [channels, _, _] => vec![conv(channels, 1, false)],
-            _ => vec![Layer::Dense(Dense {
-                units: output.iter().product(),
-            })],
+            _ => vec![Layer::Dense(Dense::new(output.iter().product()))],
         };
     }
     if objective.reconstruction > 0.0 {
@@ -85,9 +83,7 @@ pub fn side_layers(objective: Objective, input: &[usize], output: &[usize]) -> V
                     conv(channels, 1, true),
                 ]
             }
-            _ => vec![Layer::Dense(Dense {
-                units: input.iter().product(),
-            })],
+            _ => vec![Layer::Dense(Dense::new(input.iter().product()))],
         };
     }
     Vec::new()

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use strata_spec::{
-    Layer, Level, LevelShapes, Start, level_shapes,
+    DenseStart, Layer, Level, LevelShapes, Start, level_shapes,
     paths::{BODY, HEAD, branch_place, path_of, residual_places},
 };
 
@@ -186,13 +186,15 @@ impl LevelWeights {
 }
 
 /// What a tensor of weights is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Role {
-    /// `[outputs, inputs]`
-    Dense,
+    /// `[outputs, inputs]`, and what it is before the first step.
+    Dense(DenseStart),
     /// `[channels out, channels in / groups, height, width]`, and what it is before the first step.
     Kernel(Start),
     Bias,
+    /// A bias that begins with uniform numbers, of an output that is a sum of so many numbers.
+    UniformBias(usize),
     /// What a normalized number is multiplied by.
     Factor,
     RunningMean,
@@ -245,8 +247,12 @@ fn of_layer(layer: &Layer, path: &str, input: &[usize], found: &mut Vec<Expected
         | Layer::Scale(_)
         | Layer::Subsample(_) => {}
         Layer::Dense(dense) => {
-            add("weight", &[dense.units, input[0]], Role::Dense);
-            add("bias", &[dense.units], Role::Bias);
+            add("weight", &[dense.units, input[0]], Role::Dense(dense.start));
+            let bias = match dense.start {
+                DenseStart::Uniform => Role::UniformBias(input[0]),
+                DenseStart::Random | DenseStart::Normal(_) => Role::Bias,
+            };
+            add("bias", &[dense.units], bias);
         }
         Layer::Conv(conv) => {
             let ([height, width], inputs) = (conv.kernel.0, input[0] / conv.groups);
@@ -256,7 +262,11 @@ fn of_layer(layer: &Layer, path: &str, input: &[usize], found: &mut Vec<Expected
                 Role::Kernel(conv.start),
             );
             if conv.bias {
-                add("bias", &[conv.channels], Role::Bias);
+                let bias = match conv.start {
+                    Start::Uniform => Role::UniformBias(inputs * height * width),
+                    _ => Role::Bias,
+                };
+                add("bias", &[conv.channels], bias);
             }
         }
         Layer::BatchNorm(_) => {

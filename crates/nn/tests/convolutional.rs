@@ -116,7 +116,7 @@ fn small() -> Vec<Level> {
     };
     let head = Head {
         task: "task".parse().unwrap(),
-        layers: vec![Layer::GlobalAveragePool, Layer::Dense(Dense { units: 3 })],
+        layers: vec![Layer::GlobalAveragePool, Layer::Dense(Dense::new(3))],
         mirrored: false,
     };
     vec![

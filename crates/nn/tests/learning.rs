@@ -19,7 +19,7 @@ fn tensor(salt: usize, shape: &[usize]) -> WeightTensor {
 }
 
 fn network() -> Network {
-    let dense = |units| Layer::Dense(Dense { units });
+    let dense = |units| Layer::Dense(Dense::new(units));
     let levels = vec![
         Level {
             name: "hidden".parse().unwrap(),

@@ -36,7 +36,7 @@ fn level(name: &str, layers: Vec<Layer>, head: Vec<Layer>) -> Level {
 }
 
 fn dense(units: usize) -> Layer {
-    Layer::Dense(Dense { units })
+    Layer::Dense(Dense::new(units))
 }
 
 /// Three levels with a normalization each, all with heads.

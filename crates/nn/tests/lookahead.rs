@@ -14,10 +14,10 @@ const LOOKAHEAD: Lookahead = Lookahead {
 fn network() -> Network {
     let levels = [Level {
         name: "all".parse().unwrap(),
-        layers: vec![Layer::Dense(Dense { units: 4 }), Layer::Relu],
+        layers: vec![Layer::Dense(Dense::new(4)), Layer::Relu],
         head: Some(Head {
             task: "task".parse().unwrap(),
-            layers: vec![Layer::Dense(Dense { units: 3 })],
+            layers: vec![Layer::Dense(Dense::new(3))],
             mirrored: false,
         }),
     }];

@@ -5,6 +5,7 @@
 use strata_nn::{Lesson, Network, Optimizer, WeightTensor, one_hot};
 use strata_spec::{
     BatchNorm, Conv, Dense, Head, Layer, Level, Optimizer as Rule, Precision, Rates, Sgd, Start,
+    networks::NamedNetwork,
 };
 
 const INPUT: [usize; 3] = [2, 5, 5];
@@ -27,7 +28,7 @@ fn levels() -> Vec<Level> {
         ],
         head: Some(Head {
             task: "task".parse().unwrap(),
-            layers: vec![Layer::Dense(Dense { units: 3 })],
+            layers: vec![Layer::Dense(Dense::new(3))],
             mirrored: false,
         }),
     }]
@@ -146,4 +147,78 @@ fn a_rate_of_its_own_leaves_weight_decay_as_it_is() {
             "{without} {with}"
         );
     }
+}
+
+/// A tensor of a fresh network of that name, by the tensor's published name.
+fn fresh(network: &str, size: usize, key: &str) -> Vec<f32> {
+    let network: NamedNetwork = serde_json::from_str(network).unwrap();
+    let task = "object".parse().unwrap();
+    let levels = network.levels(&task, 10).unwrap();
+    let keys = network.keys(&task, 10).unwrap();
+    let index = keys
+        .iter()
+        .position(|keys| keys.tensors.values().any(|name| name == key))
+        .unwrap();
+    let mut below = levels[..=index].to_vec();
+    below[index].head.get_or_insert(Head {
+        task,
+        layers: vec![Layer::Flatten],
+        mirrored: false,
+    });
+    let network = Network::new(&[3, size, size], &below, 1, Precision::F32);
+    let weights = network.weights();
+    let found = weights[index]
+        .iter()
+        .find(|(path, _)| keys[index].tensors[*path] == key);
+    found.unwrap().1.values.clone()
+}
+
+// As torchvision's constructors begin: the layers' own start in PyTorch for AlexNet, `kaiming_uniform_` and `normal_` for
+// SqueezeNet, `trunc_normal_` for GoogLeNet and Inception v3.
+#[test]
+fn networks_by_name_begin_as_the_published_ones_do() {
+    let check = |network: &str, size: usize, key: &str, deviation: f64, most: f64| {
+        let values = fresh(network, size, key);
+        let squares: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
+        let found = (squares / values.len() as f64).sqrt();
+        assert!(
+            (found / deviation - 1.0).abs() < 0.15,
+            "{network} {key}: {found}, expected {deviation}"
+        );
+        let largest = values
+            .iter()
+            .fold(0.0, |all: f32, value| all.max(value.abs()));
+        assert!(
+            f64::from(largest) <= most * (1.0 + 1e-6),
+            "{network} {key}: {largest}, expected at most {most}"
+        );
+    };
+    let uniform = |network: &str, key: &str, limit: f64| {
+        check(network, 32, key, limit / 3_f64.sqrt(), limit);
+    };
+    let alexnet = r#"{ "alexnet": { "stem": "cifar" } }"#;
+    for tensor in ["weight", "bias"] {
+        let of = |module: &str| format!("{module}.{tensor}");
+        uniform(alexnet, &of("features.3"), (1.0 / 1600.0_f64).sqrt());
+        uniform(alexnet, &of("features.6"), (1.0 / 1728.0_f64).sqrt());
+    }
+    let squeezenet = r#"{ "squeezenet": { "stem": "cifar" } }"#;
+    uniform(squeezenet, "features.0.weight", (6.0 / 27.0_f64).sqrt());
+    uniform(
+        squeezenet,
+        "features.3.expand3x3.weight",
+        (6.0 / 144.0_f64).sqrt(),
+    );
+    check(squeezenet, 32, "classifier.1.weight", 0.01, 0.06);
+    assert!(
+        fresh(squeezenet, 32, "features.0.bias")
+            .iter()
+            .all(|bias| *bias == 0.0)
+    );
+    let googlenet = r#"{ "googlenet": { "stem": "cifar" } }"#;
+    check(googlenet, 32, "conv3.conv.weight", 0.01, 0.06);
+    check(googlenet, 32, "aux1.fc2.weight", 0.01, 0.06);
+    let inception = r#"{ "inception-v3": {} }"#;
+    check(inception, 299, "Conv2d_4a_3x3.conv.weight", 0.1, 0.6);
+    check(inception, 299, "AuxLogits.fc.weight", 0.001, 0.006);
 }

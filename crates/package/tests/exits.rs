@@ -28,7 +28,7 @@ fn add(fixture: &Fixture, sealing: Sealing) -> Manifest {
     let mut new = model([b"one", b"two"]);
     new.levels[0].architecture.head = Some(Head {
         task: name("parity"),
-        layers: vec![Layer::Dense(Dense { units: 2 })],
+        layers: vec![Layer::Dense(Dense::new(2))],
         mirrored: false,
     });
     let levels: Vec<_> = new

@@ -78,7 +78,7 @@ fn manifest(number: u64, levels: Vec<Level>) -> Manifest {
 }
 
 fn levels_with_exits() -> Vec<Level> {
-    let dense = |units| Layer::Dense(strata_spec::Dense { units });
+    let dense = |units| Layer::Dense(strata_spec::Dense::new(units));
     let level = |name: &str, layers, task: &str, units| Level {
         name: name.parse().unwrap(),
         layers,
@@ -99,7 +99,7 @@ fn levels_with_exits() -> Vec<Level> {
 }
 
 fn levels() -> Vec<Level> {
-    let dense = |units| Layer::Dense(strata_spec::Dense { units });
+    let dense = |units| Layer::Dense(strata_spec::Dense::new(units));
     let head = strata_spec::Head {
         task: "shape".parse().unwrap(),
         layers: vec![dense(CLASSES)],

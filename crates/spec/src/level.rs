@@ -91,7 +91,7 @@ pub fn default_head(output: &[usize], classes: usize) -> Vec<Layer> {
     if output.len() > 1 {
         layers.push(Layer::GlobalAveragePool);
     }
-    layers.push(Layer::Dense(Dense { units: classes }));
+    layers.push(Layer::Dense(Dense::new(classes)));
     layers
 }
 
@@ -153,7 +153,7 @@ mod tests {
             layers: vec![Layer::Conv(Conv::square(4, 3)), Layer::Relu],
             head: Some(Head {
                 task: "task".parse().unwrap(),
-                layers: vec![Layer::GlobalAveragePool, Layer::Dense(Dense { units: 5 })],
+                layers: vec![Layer::GlobalAveragePool, Layer::Dense(Dense::new(5))],
                 mirrored: false,
             }),
         };

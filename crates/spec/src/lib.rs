@@ -73,8 +73,9 @@ pub use error::RecipeError;
 pub use exits::{ExitCalibration, ExitThreshold, exits};
 pub use interface::Interface;
 pub use layer::{
-    AdaptiveAveragePool, Approximation, AveragePool, BatchNorm, Branches, Conv, Dense, Dropout,
-    Gelu, Layer, LayerNorm, MaxPool, Pair, Residual, Scale, ShapeError, Start, Subsample, Window,
+    AdaptiveAveragePool, Approximation, AveragePool, BatchNorm, Branches, Conv, Dense, DenseStart,
+    Dropout, Gelu, Layer, LayerNorm, MaxPool, Pair, Residual, Scale, ShapeError, Start, Subsample,
+    Window,
 };
 pub use level::{Head, Level, LevelShapes, default_head, level_shapes};
 pub use manifest::{

@@ -44,7 +44,7 @@ fn tensor(shape: &[usize], values: &[f32]) -> WeightTensor {
 /// Adds `early@1` to the place's store: an exit and a top that are both right, and between them a head that says whether it is
 /// the left third.
 fn add_model(place: &Place, learned: Vec<DataDigest>, validation: Option<Validation>) {
-    let dense = |units| Layer::Dense(Dense { units });
+    let dense = |units| Layer::Dense(Dense::new(units));
     let level = |name: &str, layers, head: Option<(&str, usize)>| Level {
         name: name.parse().unwrap(),
         layers,

@@ -26,7 +26,7 @@ fn dropout() -> Layer {
 }
 
 pub(super) fn dense(units: usize) -> Layer {
-    Layer::Dense(Dense { units })
+    Layer::Dense(Dense::new(units))
 }
 
 /// Every layer, and every way in which one can be taken into another.

@@ -83,7 +83,7 @@ pub fn name(text: &str) -> Name {
 
 /// A model of two levels, `low` and `top`. The store does not look into weights, so any bytes will do.
 pub fn model(weights: [&[u8]; 2]) -> NewVersion {
-    let dense = |units| Layer::Dense(Dense { units });
+    let dense = |units| Layer::Dense(Dense::new(units));
     let levels = [
         Level {
             name: name("low"),

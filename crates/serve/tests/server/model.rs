@@ -27,7 +27,7 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn new(seed: u64, hidden: usize) -> Self {
-        let dense = |units| Layer::Dense(Dense { units });
+        let dense = |units| Layer::Dense(Dense::new(units));
         let head = Head {
             task: "shape".parse().unwrap(),
             layers: vec![dense(LABELS.len())],
@@ -102,7 +102,7 @@ impl Model {
 
     /// A network with the exits `low` and `middle`, and a level `kind` above them that answers a task of its own.
     pub(crate) fn with_exits(hidden: usize) -> Self {
-        let dense = |units| Layer::Dense(Dense { units });
+        let dense = |units| Layer::Dense(Dense::new(units));
         let level = |name: &str, layers, task: &str, units| Level {
             name: name.parse().unwrap(),
             layers,

@@ -1,5 +1,5 @@
 use super::{Problem, check_range, problem, within};
-use crate::{Conv, Layer, Level, Pair, Start};
+use crate::{Conv, DenseStart, Layer, Level, Pair, Start};
 
 /// How deep layers may stand in layers.
 const MOST_DEPTH: usize = 8;
@@ -51,7 +51,13 @@ fn check_layer(place: &str, layer: &Layer, depth: usize) -> Result<(), Problem> 
     let epsilon = |value| within(&field("epsilon"), value, 1e-12, 1.0);
     match layer {
         Layer::Flatten | Layer::Relu | Layer::Gelu(_) | Layer::GlobalAveragePool => Ok(()),
-        Layer::Dense(dense) => check_range(&field("units"), dense.units, 1, 1 << 20),
+        Layer::Dense(dense) => {
+            check_range(&field("units"), dense.units, 1, 1 << 20)?;
+            match dense.start {
+                DenseStart::Normal(deviation) => check_deviation(&field("start"), deviation),
+                DenseStart::Random | DenseStart::Uniform => Ok(()),
+            }
+        }
         Layer::Conv(conv) => {
             check_range(&field("channels"), conv.channels, 1, 1 << 16)?;
             pair("kernel", conv.kernel, 1)?;
@@ -126,11 +132,23 @@ fn check_layer(place: &str, layer: &Layer, depth: usize) -> Result<(), Problem> 
 /// What a kernel's start asks of its convolution alone.
 fn check_start(field: &str, conv: &Conv) -> Result<(), Problem> {
     let is_plain = conv.groups == 1 && conv.dilation == Pair::from(1);
-    if conv.start == Start::Random || is_plain {
+    match conv.start {
+        Start::Normal(deviation) => check_deviation(field, deviation),
+        Start::Identity | Start::Whitening if !is_plain => {
+            let text = "needs one group and no dilation".to_owned();
+            Err(problem(field, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_deviation(field: &str, deviation: f64) -> Result<(), Problem> {
+    if deviation > 0.0 && deviation <= 1.0 {
         return Ok(());
     }
-    let text = "needs one group and no dilation".to_owned();
-    Err(problem(field, text))
+    let found = super::number(deviation);
+    let text = format!("expected a deviation of more than 0 and at most 1, found {found}");
+    Err((format!("{field}.normal"), text))
 }
 
 /// Checks that nothing but the lowest layer, which takes rows of shape `input`, is fitted to the training rows.

@@ -35,13 +35,20 @@ pub struct Conv {
     pub start: Start,
 }
 
-/// The kernel of a convolution before the first step of learning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The kernel of a convolution before the first step of learning. The biases are 0, unless it says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Start {
-    /// Normal numbers (He et al. 2015).
+    /// Normal numbers that keep the variance of gradients (He et al. 2015).
     #[default]
     Random,
+    /// Uniform numbers that keep the variance of what goes up (He et al. 2015).
+    HeUniform,
+    /// Uniform numbers of at most 1 by the root of how many numbers one of its outputs is a sum of, the biases too (LeCun
+    /// et al. 1998, section 4.6): as PyTorch's layers begin.
+    Uniform,
+    /// Normal numbers of this standard deviation, more than 0 and at most 1.
+    Normal(f64),
     /// The first channels pass on what enters, as many as do (Zagoruyko & Komodakis 2017, "DiracNets"); the others are
     /// random.
     Identity,

@@ -90,6 +90,38 @@ pub struct Dense {
     /// Number of outputs, 1 to 1,048,576.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub units: usize,
+    /// Its weights before the first step. Default: `random`.
+    #[serde(default, skip_serializing_if = "DenseStart::is_random")]
+    pub start: DenseStart,
+}
+
+/// The weights of a dense layer before the first step of learning. The biases are 0, unless it says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DenseStart {
+    /// Uniform numbers that keep the variance of both, what goes up and gradients (Glorot & Bengio 2010).
+    #[default]
+    Random,
+    /// As [`Start::Uniform`].
+    Uniform,
+    /// As [`Start::Normal`].
+    Normal(f64),
+}
+
+impl Dense {
+    /// A layer of `units` outputs; the other settings are the defaults.
+    pub fn new(units: usize) -> Self {
+        Self {
+            units,
+            start: DenseStart::Random,
+        }
+    }
+}
+
+impl DenseStart {
+    fn is_random(&self) -> bool {
+        *self == Self::Random
+    }
 }
 
 /// A layer that cannot take the shape below it.

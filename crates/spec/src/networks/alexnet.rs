@@ -5,7 +5,7 @@ use super::{
     Stem,
     stack::{Stack, Stage},
 };
-use crate::{AdaptiveAveragePool, Conv, Dropout, Layer, MaxPool, Name};
+use crate::{AdaptiveAveragePool, Conv, DenseStart, Dropout, Layer, MaxPool, Name, Start};
 
 /// Settings of AlexNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,7 +47,7 @@ impl Alexnet {
         let fc6 = Stack::new().add(parts).add(Layer::Flatten).add(dropout());
         let fc6 = fc6.dense("classifier.1", 4096).relu();
         let fc7 = Stack::new().add(dropout()).dense("classifier.4", 4096);
-        vec![
+        let stages = vec![
             Stage::new("conv1", features(0, first).add(pool.clone())),
             Stage::new("conv2", features(3, conv(192, 5, 2)).add(pool.clone())),
             Stage::new("conv3", features(6, conv(384, 3, 1))),
@@ -55,7 +55,11 @@ impl Alexnet {
             Stage::new("conv5", features(10, conv(256, 3, 1)).add(pool)),
             Stage::new("fc6", fc6),
             Stage::new("fc7", fc7.relu()).with_head(Stack::new().dense("classifier.6", classes)),
-        ]
+        ];
+        let begun = stages.into_iter();
+        begun
+            .map(|stage| stage.starting(Start::Uniform, DenseStart::Uniform))
+            .collect()
     }
 }
 

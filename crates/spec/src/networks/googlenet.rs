@@ -5,7 +5,7 @@ use super::{
     Stem,
     stack::{Stack, Stage, inception_unit},
 };
-use crate::{AdaptiveAveragePool, Conv, Dropout, Layer, MaxPool, Name, Pair};
+use crate::{AdaptiveAveragePool, Conv, DenseStart, Dropout, Layer, MaxPool, Name, Pair, Start};
 
 /// Settings of GoogLeNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,14 +70,18 @@ impl Googlenet {
             .add(Layer::GlobalAveragePool)
             .add(Layer::Dropout(Dropout { rate: 0.2 }))
             .dense("fc", classes);
-        vec![
+        let stages = vec![
             Stage::new("stem", stem),
             Stage::new("inception3", inception3.add(pool(3))),
             auxiliary(Stage::new("inception4a", inception4a), "aux1"),
             auxiliary(Stage::new("inception4d", inception4d), "aux2"),
             Stage::new("inception4e", inception4e.add(pool(2))),
             Stage::new("inception5", inception5).with_head(head),
-        ]
+        ];
+        let begun = stages.into_iter();
+        begun
+            .map(|stage| stage.starting(Start::Normal(0.01), DenseStart::Normal(0.01)))
+            .collect()
     }
 }
 

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stack::{Stack, Stage, inception_unit as unit};
-use crate::{AveragePool, Conv, Dropout, Layer, MaxPool, Name, Pair};
+use crate::{AveragePool, Conv, Dense, DenseStart, Dropout, Layer, MaxPool, Name, Pair, Start};
 
 /// Settings of Inception v3.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,7 +41,7 @@ impl InceptionV3 {
             .add(Layer::Dropout(Dropout { rate: 0.5 }))
             .dense("fc", classes);
         let mixed6 = Stage::new("mixed6", mixed6);
-        vec![
+        let stages = vec![
             Stage::new("stem", stem),
             Stage::new("mixed5", mixed5),
             if self.auxiliary {
@@ -50,7 +50,11 @@ impl InceptionV3 {
                 mixed6
             },
             Stage::new("mixed7", mixed7).with_head(head),
-        ]
+        ];
+        let begun = stages.into_iter();
+        begun
+            .map(|stage| stage.starting(Start::Normal(0.1), DenseStart::Normal(0.1)))
+            .collect()
     }
 }
 
@@ -61,12 +65,16 @@ fn auxiliary_head(classes: usize) -> Stack {
         padding: 0.into(),
         count_padding: true,
     };
+    let small = Dense {
+        start: DenseStart::Normal(0.001),
+        ..Dense::new(classes)
+    };
     Stack::new()
         .add(Layer::AveragePool(means))
         .and(unit("conv0", Conv::square(128, 1)))
         .and(unit("conv1", Conv::square(768, 5)))
         .add(Layer::GlobalAveragePool)
-        .dense("fc", classes)
+        .dense_as("fc", small)
         .under("AuxLogits")
 }
 

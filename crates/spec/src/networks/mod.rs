@@ -29,6 +29,9 @@ use stack::levels_of;
 
 /// A network by its name: `[network.resnet]` in a recipe.
 ///
+/// Its weights begin as torchvision's constructor has them where that is another rule than for layers that are written out: in
+/// AlexNet, GoogLeNet, Inception v3 and SqueezeNet.
+///
 /// It is cut into levels at its stages. Every network takes `cuts`, the names of the stages after which a level ends instead;
 /// a level has the name of its last stage, and the last stage always ends one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

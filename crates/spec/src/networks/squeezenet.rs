@@ -5,7 +5,7 @@ use super::{
     Stem,
     stack::{Stack, Stage},
 };
-use crate::{Conv, Dropout, Layer, MaxPool, Name};
+use crate::{Conv, DenseStart, Dropout, Layer, MaxPool, Name, Start};
 
 /// Settings of SqueezeNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -84,6 +84,7 @@ impl Squeezenet {
                 "classifier.1",
                 Conv {
                     padding: self.classifier_padding.into(),
+                    start: Start::Normal(0.01),
                     ..Conv::square(classes, 1)
                 },
             )
@@ -91,7 +92,10 @@ impl Squeezenet {
             .add(Layer::GlobalAveragePool);
         let top = stages.pop().expect("the last fire module ends a stage");
         stages.push(top.with_head(head));
-        stages
+        let begun = stages.into_iter();
+        begun
+            .map(|stage| stage.starting(Start::HeUniform, DenseStart::Random))
+            .collect()
     }
 }
 

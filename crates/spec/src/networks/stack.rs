@@ -1,7 +1,7 @@
 //! How networks by name are put together: layers with the published names of their weights, stages, levels.
 
 use crate::{
-    BatchNorm, Branches, Conv, Dense, Head, Layer, Level, Name, Pair, Residual,
+    BatchNorm, Branches, Conv, Dense, DenseStart, Head, Layer, Level, Name, Pair, Residual, Start,
     error::{list, nearest},
     networks::LevelKeys,
     paths::{BODY, HEAD, branch_place, path_of, residual_places},
@@ -92,7 +92,11 @@ impl Stack {
     }
 
     pub(super) fn dense(self, module: &str, units: usize) -> Self {
-        self.named(module, Layer::Dense(Dense { units }))
+        self.dense_as(module, Dense::new(units))
+    }
+
+    pub(super) fn dense_as(self, module: &str, dense: Dense) -> Self {
+        self.named(module, Layer::Dense(dense))
     }
 
     fn named(mut self, module: &str, layer: Layer) -> Self {
@@ -174,6 +178,31 @@ impl Stage {
             head: Some(head),
             ..self
         }
+    }
+
+    /// The same with these starts, as the published network begins; a layer keeps one of its own.
+    pub(super) fn starting(mut self, conv: Start, dense: DenseStart) -> Self {
+        let head = self.head.iter_mut().flat_map(|head| &mut head.0);
+        for part in self.body.0.iter_mut().chain(head) {
+            set_start(&mut part.layer, conv, dense);
+        }
+        self
+    }
+}
+
+fn set_start(layer: &mut Layer, conv: Start, dense: DenseStart) {
+    match layer {
+        Layer::Conv(layer) if layer.start == Start::Random => layer.start = conv,
+        Layer::Dense(layer) if layer.start == DenseStart::Random => layer.start = dense,
+        Layer::Residual(residual) => {
+            let layers = residual.layers.iter_mut().chain(&mut residual.shortcut);
+            layers.for_each(|layer| set_start(layer, conv, dense));
+        }
+        Layer::Branches(branches) => {
+            let layers = branches.branches.iter_mut().flatten();
+            layers.for_each(|layer| set_start(layer, conv, dense));
+        }
+        _ => {}
     }
 }
 

@@ -105,7 +105,7 @@ fn ranges_are_those_of_each_channel() {
 }
 
 fn levels() -> Vec<Level> {
-    let dense = |units| Layer::Dense(Dense { units });
+    let dense = |units| Layer::Dense(Dense::new(units));
     let conv = serde_json::from_str(r#"{ "conv": { "channels": 3, "kernel": 3, "stride": 3 } }"#);
     let name = |text: &str| text.parse().unwrap();
     vec![
