@@ -18,15 +18,14 @@ pub enum TrainError {
         instead: &'static str,
     },
     /// A head that the strategy does not learn.
-    #[error(
-        "level `{level}` has a head, which `{strategy}` does not learn: use `deep-supervision`, `local` or `greedy`, or \
-         leave the head out"
-    )]
+    #[error("level `{level}` has a head, which `{strategy}` does not learn: {advice}")]
     UnlearnedHead {
         /// The level, which is not the top one.
         level: Name,
         /// The strategy's word.
         strategy: &'static str,
+        /// What to write instead.
+        advice: String,
     },
     /// The folder of a new run exists.
     #[error("{} exists already: choose another folder, or go on with it by `strata train --resume {}`", .0.display(), .0.display())]

@@ -5,7 +5,8 @@
 mod common;
 
 use common::{CONVOLUTIONAL, check_resume, data, recipe, uninterrupted};
-use strata_train::{EventKind, Run, TrainError, Trained, train};
+use strata_spec::Recipe;
+use strata_train::{EventKind, Run, TrainError, Trained, check_available, train};
 
 const SETTINGS: [&str; 5] = [
     "end-to-end",
@@ -120,6 +121,72 @@ fn an_auxiliary_head_is_not_kept_and_an_exit_is() {
         "level `hidden` has a head, which `end-to-end` does not learn: use `deep-supervision`, `local` or `greedy`, or \
          leave the head out"
     );
+}
+
+/// GoogLeNet or Inception v3, end to end.
+fn published(network: &str, size: usize) -> String {
+    format!(
+        r#"
+format = 1
+name = "published"
+
+[data]
+source = "cifar10"
+
+[preparation.image]
+channels = 3
+height = {size}
+width = {size}
+
+[[tasks]]
+name = "object"
+classification = {{ classes = 10 }}
+
+[network.{network}]
+
+[train]
+epochs = 1
+batch = 16
+optimizer = {{ sgd = {{ learning_rate = 0.01 }} }}
+"#
+    )
+}
+
+#[test]
+fn a_network_with_auxiliary_heads_learns_end_to_end_by_what_the_refusal_says() {
+    let check = |network: &str, size: usize, heads: &[&str], weight: f64| {
+        let text = published(network, size);
+        let parse = |set: &[String]| Recipe::parse(&text, "r.toml", set).unwrap();
+        let refused = check_available(&parse(&[])).unwrap_err().to_string();
+        let quoted: Vec<&str> = refused.split('`').skip(1).step_by(2).collect();
+        let ["auxiliary = false", table, settings @ ..] = &quoted[2..] else {
+            panic!("{refused}");
+        };
+        assert_eq!(*table, format!("[network.{network}]"));
+        let without = parse(&[format!("network.{network}.auxiliary=false")]);
+        assert!(check_available(&without).is_ok());
+
+        let set: Vec<String> = settings
+            .iter()
+            .map(|setting| setting.replacen(" = ", "=", 1))
+            .collect();
+        let with = parse(&set);
+        assert!(check_available(&with).is_ok());
+        // No level learns but by its own head.
+        let names: Vec<&str> = with
+            .levels
+            .iter()
+            .map(|level| level.name.as_str())
+            .collect();
+        assert_eq!(names[..names.len() - 1], *heads);
+        assert!(with.levels.iter().all(|level| level.head.is_some()));
+        for head in heads {
+            let level = &with.train.levels[&head.parse().unwrap()];
+            assert_eq!(level.weight, weight);
+        }
+    };
+    check("googlenet", 224, &["inception4a", "inception4d"], 0.3);
+    check("inception-v3", 299, &["mixed6"], 0.4);
 }
 
 #[test]

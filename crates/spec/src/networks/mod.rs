@@ -81,7 +81,33 @@ pub struct LevelKeys {
     pub tensors: BTreeMap<String, String>,
 }
 
+/// Heads below the top that a network learns with, as it was published.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Auxiliary {
+    /// The word that a recipe uses for the network.
+    pub network: &'static str,
+    /// The stages that they stand on.
+    pub stages: &'static [&'static str],
+    /// What the loss of each counts beside that of the top, which counts 1.
+    pub weight: f64,
+}
+
 impl NamedNetwork {
+    /// Its auxiliary heads: those of GoogLeNet (Szegedy et al. 2015, section 5) and of Inception v3, which is learned with
+    /// a weight of 0.4 where it is torchvision's.
+    pub fn auxiliary(&self) -> Option<Auxiliary> {
+        let (stages, weight): (&[&str], f64) = match self {
+            Self::Googlenet(_) => (&["inception4a", "inception4d"], 0.3),
+            Self::InceptionV3(_) => (&["mixed6"], 0.4),
+            _ => return None,
+        };
+        Some(Auxiliary {
+            network: self.word(),
+            stages,
+            weight,
+        })
+    }
+
     /// Its levels, with a head for `classes` classes of `task` on the last one and, in networks with auxiliary heads, on
     /// those that end where these stand.
     ///

@@ -13,6 +13,7 @@ use strata_nn::{LevelWeights, Network, Optimizer, Plan};
 use strata_spec::{
     Augmentation, DataDigest, FeatureCache as Where, Level, MonitoredMetric, Name,
     Optimizer as Rule, Precision, Preparation, Recipe, Strategy, Task,
+    networks::{Auxiliary, NamedNetwork},
 };
 
 use crate::{
@@ -136,6 +137,7 @@ pub fn check_available(recipe: &Recipe) -> Result<(), TrainError> {
         return Err(TrainError::UnlearnedHead {
             level: level.name.clone(),
             strategy: recipe.train.strategy.word(),
+            advice: advice(recipe, &level.name),
         });
     }
     let mixes = recipe
@@ -150,6 +152,28 @@ pub fn check_available(recipe: &Recipe) -> Result<(), TrainError> {
         return not("data.augmentation", value, "train.greedy.cache = \"none\"");
     }
     Ok(())
+}
+
+/// What to write where the strategy does not learn the head of a level below the top.
+fn advice(recipe: &Recipe, level: &Name) -> String {
+    let published = recipe.network.as_ref().and_then(NamedNetwork::auxiliary);
+    let published = published.filter(|auxiliary| auxiliary.stages.contains(&level.as_str()));
+    let Some(Auxiliary {
+        network,
+        stages,
+        weight,
+    }) = published
+    else {
+        return "use `deep-supervision`, `local` or `greedy`, or leave the head out".to_owned();
+    };
+    let weights: String = stages
+        .iter()
+        .map(|stage| format!(", `train.levels.{stage}.weight = {weight:?}`"))
+        .collect();
+    format!(
+        "write `auxiliary = false` in `[network.{network}]` to learn without it, or, for the auxiliary losses that it is \
+         published with, `train.strategy = \"deep-supervision\"`, `network.{network}.cuts = {stages:?}`{weights}"
+    )
 }
 
 struct Trainer<'a> {
