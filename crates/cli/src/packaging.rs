@@ -6,8 +6,8 @@ use sha2::{Digest as _, Sha256};
 use strata_nn::LevelWeights;
 use strata_package::{Identity, NewLevel, NewVersion, PackageError, Sealing, Store};
 use strata_spec::{
-    DataDigest, Digest, Level, LevelChange, LevelOrigin, Lineage, Manifest, Precision, Recipe,
-    level_shapes,
+    DataDigest, Digest, GateHead, Level, LevelChange, LevelOrigin, Lineage, Manifest, Precision,
+    Recipe, level_shapes,
 };
 use strata_train::{Run, Trained};
 
@@ -162,12 +162,21 @@ pub(crate) fn changed_card(
     if gate.forced {
         card.push_str("\n**The gate refused this version, and it was made by force.**\n");
     }
+    for head in gate.unmeasured() {
+        card.push_str(&format!(
+            "\nNot measured: {head}, of which no held row has a class.\n"
+        ));
+    }
     if !gate.checks.is_empty() {
-        card.push_str("\n| figure | measured | allowed |\n| --- | --- | --- |\n");
+        card.push_str("\n| figure | of | measured | allowed |\n| --- | --- | --- | --- |\n");
     }
     for check in &gate.checks {
         let (figure, measured, allowed) = (check.figure.word(), check.measured, check.allowed);
-        card.push_str(&format!("| {figure} | {measured:.4} | {allowed} |\n"));
+        let head = gate.head_of(check);
+        let of = head.map_or(format!("level `{}`", change.level), GateHead::to_string);
+        card.push_str(&format!(
+            "| {figure} | {of} | {measured:.4} | {allowed} |\n"
+        ));
     }
     card
 }

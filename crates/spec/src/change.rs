@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{DataDigest, Digest, Name};
@@ -60,12 +62,29 @@ pub struct Gate {
     /// Where the held rows come from; none if there were none, which only force gets past.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// Number of held rows.
+    /// Number of held rows, whichever tasks they have classes of.
     pub rows: usize,
     /// Whether the version was stored by force: though a check failed, or though there were no rows.
     pub forced: bool,
+    /// The heads that the level can change: its own and those above it, lowest first. Empty in versions that are older than
+    /// this field; then the checks are of the final task alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<GateHead>,
     /// Each figure, with the old and with the new level.
     pub checks: Vec<GateCheck>,
+}
+
+/// A head whose answers a [`Gate`] compares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateHead {
+    /// The level that it stands on.
+    pub level: Name,
+    /// What it predicts.
+    pub task: Name,
+    /// Held rows that have a class of the task. Where there are none, its answers were not compared, which only force gets
+    /// past.
+    pub rows: usize,
 }
 
 /// One figure of a [`Gate`]. It passes if `measured` is at most `allowed`.
@@ -74,6 +93,9 @@ pub struct Gate {
 pub struct GateCheck {
     /// Which figure.
     pub figure: GateFigure,
+    /// The level whose head it is of; see [`Gate::heads`]. None for a figure of the level itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Name>,
     /// Its value with the old level, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<f64>,
@@ -102,6 +124,25 @@ pub enum GateFigure {
     CalibrationLoss,
 }
 
+impl Gate {
+    /// The head that a check is of, if it is of one.
+    pub fn head_of(&self, check: &GateCheck) -> Option<&GateHead> {
+        let level = check.head.as_ref()?;
+        self.heads.iter().find(|head| head.level == *level)
+    }
+
+    /// The heads whose answers could not be compared: no held row has a class of their tasks.
+    pub fn unmeasured(&self) -> impl Iterator<Item = &GateHead> {
+        self.heads.iter().filter(|head| head.rows == 0)
+    }
+}
+
+impl fmt::Display for GateHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task `{}` at level `{}`", self.task, self.level)
+    }
+}
+
 impl GateCheck {
     /// Whether the figure is within what is allowed.
     pub fn passes(&self) -> bool {
@@ -118,5 +159,21 @@ impl GateFigure {
             Self::NegativeFlips => "negative-flips",
             Self::CalibrationLoss => "calibration-loss",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_before_heads_were_named_is_still_read() {
+        let text = r#"{"data":"digits","rows":9,"forced":false,"checks":[
+            {"figure":"accuracy-loss","old":0.5,"new":0.5,"measured":0.0,"allowed":0.0}]}"#;
+        let gate: Gate = serde_json::from_str(text).unwrap();
+        assert_eq!((gate.heads.len(), gate.head_of(&gate.checks[0])), (0, None));
+        assert_eq!(gate.unmeasured().count(), 0);
+        let again = serde_json::to_string(&gate).unwrap();
+        assert!(!again.contains("head"), "{again}");
     }
 }

@@ -65,7 +65,9 @@ mod train;
 pub use augmentation::{
     Augmentation, ColourJitter, Cutout, Margin, Mix, PaddedCrop, RandAugment, RandomResizedCrop,
 };
-pub use change::{Gate, GateCheck, GateFigure, LevelChange, LevelOrigin, LevelSource, Retrained};
+pub use change::{
+    Gate, GateCheck, GateFigure, GateHead, LevelChange, LevelOrigin, LevelSource, Retrained,
+};
 pub use contract::Misfit;
 pub use data::{DataSpec, Validation};
 pub use digest::{Digest, DigestError};

@@ -206,6 +206,30 @@ impl Manifest {
         )
     }
 
+    /// The sources whose rows were mixed for it to learn from, by name; none where it learned from one alone. The data
+    /// of several is named `SOURCE: FILE`.
+    pub fn mixed_sources(&self) -> Vec<&str> {
+        let mut sources = Vec::new();
+        for data in &self.lineage.data {
+            if let Some((source, _)) = data.name.split_once(": ")
+                && !sources.contains(&source)
+            {
+                sources.push(source);
+            }
+        }
+        sources
+    }
+
+    /// Whether rows of a source have classes of a task. Where the model learned from one source, any rows may take their
+    /// place; where from several, only those of the task's own source have its classes: others' labels mean something else.
+    pub fn has_labels_of(&self, task: &Task, source: &str) -> bool {
+        let sources = self.mixed_sources();
+        // Of weights from elsewhere no data is known.
+        let is_alike = || self.tasks.iter().all(|other| other.data == task.data);
+        let is_from_one = sources.is_empty() && (!self.lineage.data.is_empty() || is_alike());
+        is_from_one || task.data.as_deref().or(sources.first().copied()) == Some(source)
+    }
+
     fn check(&self) -> Result<(), ManifestError> {
         let wrong = |place: &str, problem: String| ManifestError::Content {
             place: place.to_owned(),

@@ -56,5 +56,5 @@ pub use report::comparison::comparison_page;
 pub use retrain::{Retraining, retrain};
 pub use run::{Run, recipe_digest};
 pub use schedule::rate_factor;
-pub use targets::{origin_of, rows_of_task};
+pub use targets::{held_rows_of_task, origin_of, rows_of_task};
 pub use trainer::{Outcome, Progress, Trained, check_available, train};

@@ -4,36 +4,28 @@ use std::sync::Arc;
 
 use strata_data::{Dataset, Loader, Preparer, TrainingRows, permutation};
 use strata_nn::{Learns, Lesson, LevelWeights, Network, Objective, Optimizer, Role};
-use strata_spec::{
-    Augmentation, Boundary, DataSpec, Level, Name, Precision, Preparation, Task, Train,
-};
+use strata_spec::{Augmentation, Boundary, DataSpec, Manifest, Name, Preparation, Task, Train};
 
 use crate::{
     TrainError, rate_factor,
-    targets::{check, classes_of, shares},
+    targets::{check, held_classes, shares},
 };
 
 /// What a level learns from.
 #[derive(Debug)]
 pub struct Retraining<'a> {
-    /// The whole stack.
-    pub levels: &'a [Level],
-    /// The weights of each.
+    /// The model.
+    pub manifest: &'a Manifest,
+    /// The weights of each of its levels.
     pub weights: &'a [LevelWeights],
     /// Which of them learns.
     pub level: usize,
-    /// How an input becomes a row.
-    pub preparation: &'a Preparation,
-    /// What is predicted.
-    pub tasks: &'a [Task],
     /// How: epochs, batch, optimizer, schedule, clipping, label smoothing. The strategy has no say.
     pub train: &'a Train,
     /// What happens to the rows by chance; not mixed.
     pub augmentation: &'a [Augmentation],
     /// Seed of all that is random.
     pub seed: u64,
-    /// Number format.
-    pub precision: Precision,
 }
 
 /// The new weights of the level. It learns for its own head where it has one; else for the lowest head above it, through
@@ -43,13 +35,14 @@ pub struct Retraining<'a> {
 /// The rows do not fit, none has a class of the head's task, or the training diverges.
 ///
 /// # Panics
-/// `levels` are not checked ones (see `strata_spec`), or the weights are of others.
+/// The manifest was not checked, or the weights are of others.
 pub fn retrain(
     job: &Retraining<'_>,
     data: Dataset,
     observe: &mut dyn FnMut(usize, f64),
 ) -> Result<LevelWeights, TrainError> {
-    let Preparation::Image(setting) = job.preparation;
+    let manifest = job.manifest;
+    let Preparation::Image(setting) = &manifest.preparation;
     let preparer = Preparer::new(setting);
     let spec = DataSpec {
         augmentation: job.augmentation.to_vec(),
@@ -58,12 +51,13 @@ pub fn retrain(
     let data = data.prepared(&spec, &preparer)?;
     let (top, task) = lesson_of(job);
     let count = task.classification.classes;
-    let classes = classes_of(task, &data.train, &data.origins);
+    let classes = held_classes(task, &data.train, &data.origins, manifest);
     check(task, "training", &classes)?;
 
-    let levels = &job.levels[..=top];
-    let input = job.preparation.output_shape();
-    let mut network = Network::with_weights(&input, levels, &job.weights[..=top], job.precision);
+    let levels = &manifest.architecture()[..=top];
+    let input = manifest.preparation.output_shape();
+    let weights = &job.weights[..=top];
+    let mut network = Network::with_weights(&input, levels, weights, manifest.precision);
     network.assign(roles(job.level, top));
     let mut optimizer = Optimizer::new(job.train.optimizer.clone(), job.train.clip.clone())
         .with_rates(job.train.rates)
@@ -99,7 +93,7 @@ pub fn retrain(
             let found = network.learn(lesson, &mut optimizer).highest().loss;
             step += 1;
             if !found.is_finite() {
-                let level = job.levels[job.level].name.as_str();
+                let level = levels[job.level].name.as_str();
                 return Err(TrainError::Data(format!(
                     "level `{level}` diverged in epoch {}: its loss was {found}; lower the learning rate",
                     epoch + 1
@@ -115,12 +109,13 @@ pub fn retrain(
 
 /// The level whose head says what is learned, and its task.
 fn lesson_of<'a>(job: &Retraining<'a>) -> (usize, &'a Task) {
-    let heads = job.levels.iter().enumerate().skip(job.level);
-    let mut heads = heads.filter_map(|(index, level)| Some((index, &level.head.as_ref()?.task)));
+    let heads = job.manifest.levels.iter().enumerate().skip(job.level);
+    let mut heads =
+        heads.filter_map(|(index, level)| Some((index, &level.architecture.head.as_ref()?.task)));
     let (index, name): (usize, &Name) = heads
         .next()
         .expect("checked levels: the last one has a head");
-    let task = job.tasks.iter().find(|task| task.name == *name);
+    let task = job.manifest.tasks.iter().find(|task| task.name == *name);
     (index, task.expect("checked levels: the head's task exists"))
 }
 

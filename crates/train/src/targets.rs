@@ -1,7 +1,7 @@
 //! What a task asks of rows.
 
 use strata_data::{Images, Origin};
-use strata_spec::Task;
+use strata_spec::{Manifest, Task};
 
 use crate::TrainError;
 
@@ -9,6 +9,25 @@ use crate::TrainError;
 pub fn origin_of(task: &Task, origins: &[Origin]) -> usize {
     let named = |data: &String| origins.iter().position(|origin| origin.name == *data);
     task.data.as_ref().and_then(named).unwrap_or(0)
+}
+
+/// The class of each row in a task of a packaged model; `origins` are the sources of the rows, whose names say whether they
+/// have classes of the task (see [`Manifest::has_labels_of`]).
+pub(crate) fn held_classes(
+    task: &Task,
+    images: &Images,
+    origins: &[Origin],
+    manifest: &Manifest,
+) -> Vec<Option<u32>> {
+    let has_labels: Vec<bool> = origins
+        .iter()
+        .map(|origin| manifest.has_labels_of(task, &origin.name))
+        .collect();
+    let class = |row: usize| {
+        let origin = images.origin(row);
+        has_labels[origin].then(|| task.classification.target(images.labels[row]))?
+    };
+    (0..images.len()).map(class).collect()
 }
 
 /// The class of a row in a task that predicts the labels of `origin`; nothing where it has none.
@@ -43,7 +62,21 @@ pub(crate) fn check(task: &Task, part: &str, classes: &[Option<u32>]) -> Result<
 
 /// The rows that have a class in a task, with these classes as their labels.
 pub fn rows_of_task(images: &Images, task: &Task, origins: &[Origin]) -> Images {
-    let classes = classes_of(task, images, origins);
+    rows_with(images, classes_of(task, images, origins))
+}
+
+/// The same for a task of a packaged model, which says of which sources' rows the labels are classes of the task; see
+/// [`Manifest::has_labels_of`].
+pub fn held_rows_of_task(
+    images: &Images,
+    task: &Task,
+    origins: &[Origin],
+    manifest: &Manifest,
+) -> Images {
+    rows_with(images, held_classes(task, images, origins, manifest))
+}
+
+fn rows_with(images: &Images, classes: Vec<Option<u32>>) -> Images {
     let rows: Vec<u32> = (0..images.len() as u32)
         .filter(|row| classes[*row as usize].is_some())
         .collect();

@@ -79,10 +79,11 @@ pub(crate) struct Change {
 
 #[derive(Debug, Args)]
 pub(crate) struct GateArgs {
-    /// Data whose test rows the change is measured on: mnist, fashion-mnist, digits or a folder [default: what the model
+    /// Data whose test rows the change is measured on: mnist, fashion-mnist, digits or a folder; may be repeated. Where the
+    /// model learned from several sources, mnist=./new says that ./new has the labels of mnist [default: what the model
     /// learned from, if that is on this machine]
     #[arg(long, value_name = "SOURCE")]
-    pub(crate) data: Option<String>,
+    pub(crate) data: Vec<String>,
     /// Most accuracy that may be lost, from 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = Allowed::default().accuracy_loss, value_parser = share)]
     pub(crate) max_loss: f64,

@@ -1,10 +1,10 @@
 use std::path::Path;
 
-use anyhow::{anyhow, bail};
+use anyhow::{anyhow, bail, ensure};
 use serde_json::{Value, json};
 use strata_data::{Dataset, Places, Preparer, catalogue, fetch, load, load_offline};
 use strata_spec::{DataSpec, Manifest};
-use strata_train::{ExitResult, Metrics, exit_results, follow, rows_of_task};
+use strata_train::{ExitResult, Metrics, exit_results, follow, held_rows_of_task};
 
 use super::{inspect, opened::Opened};
 use crate::{
@@ -41,7 +41,7 @@ pub(super) fn eval(args: Eval, output: Output) -> anyhow::Result<()> {
     let manifest = &opened.manifest;
     let data = data_for(manifest, &opened.preparer, args.data.as_deref(), output)?;
     let fitted = opened.preparer.fit(data.test)?;
-    let fitted = rows_of_task(&fitted, manifest.final_task(), &data.origins);
+    let fitted = held_rows_of_task(&fitted, manifest.final_task(), &data.origins, manifest);
     if fitted.is_empty() {
         bail!(
             "no row of {} has a class of task `{}`",
@@ -118,40 +118,74 @@ pub(super) fn data_for(
     named: Option<&str>,
     output: Output,
 ) -> anyhow::Result<Dataset> {
-    let classes = manifest.data_classes();
     match named {
-        Some(source) => load_source(source, preparer, classes, output),
-        None => data_of(manifest, preparer, classes),
+        Some(source) => load_sources(manifest, &[source.to_owned()], preparer, output),
+        None => data_of(manifest, preparer),
     }
 }
 
-/// A data set by its name or folder.
-pub(super) fn load_source(
-    source: &str,
+/// Data sets by their names or folders. `mnist=./new` are the rows of `./new` under the name `mnist`, if that is one of
+/// several sources that the model learned from: what their labels mean goes by the name.
+pub(super) fn load_sources(
+    manifest: &Manifest,
+    sources: &[String],
     preparer: &Preparer,
-    classes: usize,
     output: Output,
 ) -> anyhow::Result<Dataset> {
+    ensure!(
+        sources.len() <= MOST_SOURCES,
+        "--data: expected at most {MOST_SOURCES} sources, found {}",
+        sources.len()
+    );
+    let mixed = manifest.mixed_sources();
+    let parts = sources.iter().map(|text| match text.split_once('=') {
+        Some((name, source)) if mixed.contains(&name) => (name, source),
+        _ => (text.as_str(), text.as_str()),
+    });
+    let (names, from): (Vec<&str>, Vec<&str>) = parts.unzip();
     let mut bar = DownloadBar::new(output);
-    Ok(load(
-        &DataSpec::of(source),
+    let mut data = load(
+        &mixture(&from),
         preparer,
         Path::new("."),
-        classes,
+        manifest.data_classes(),
         &Places::from_env(),
         &mut |progress| bar.show(progress),
-    )?)
+    )?;
+    for (origin, name) in data.origins.iter_mut().zip(names) {
+        name.clone_into(&mut origin.name);
+    }
+    Ok(data)
 }
 
-/// The set that the model learned from, known by the digests of its files, if it is on this machine.
-pub(super) fn data_of(
-    manifest: &Manifest,
-    preparer: &Preparer,
-    classes: usize,
-) -> anyhow::Result<Dataset> {
-    for source in catalogue().chain(["digits"]) {
+/// As many as a recipe may mix.
+const MOST_SOURCES: usize = 17;
+
+/// Rows of these sources, as they are.
+fn mixture(sources: &[&str]) -> DataSpec {
+    let also = sources[1..].iter().map(|source| (*source).to_owned());
+    DataSpec {
+        also: also.collect(),
+        ..DataSpec::of(sources[0])
+    }
+}
+
+/// What the model learned from, known by the digests of its files, if it is on this machine.
+pub(super) fn data_of(manifest: &Manifest, preparer: &Preparer) -> anyhow::Result<Dataset> {
+    let mixed = manifest.mixed_sources();
+    let known = || catalogue().chain(["digits"]);
+    let candidates = if mixed.is_empty() {
+        known().map(DataSpec::of).collect()
+    } else if mixed.len() <= MOST_SOURCES
+        && mixed.iter().all(|name| known().any(|known| known == *name))
+    {
+        vec![mixture(&mixed)]
+    } else {
+        Vec::new()
+    };
+    for spec in candidates {
         let (here, places) = (Path::new("."), Places::from_env());
-        let found = load_offline(&DataSpec::of(source), preparer, here, classes, &places);
+        let found = load_offline(&spec, preparer, here, manifest.data_classes(), &places);
         if let Ok(Some(data)) = found
             && data.digests == manifest.lineage.data
         {

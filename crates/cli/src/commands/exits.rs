@@ -4,8 +4,8 @@ use strata_data::{Dataset, Images};
 use strata_package::{Identity, Store};
 use strata_spec::{DataDigest, ExitCalibration, ExitThreshold, Lineage, Manifest};
 use strata_train::{
-    CALIBRATION_METHOD, CalibrationError, Thresholds, calibrate, exit_rows, rows_needed,
-    rows_of_task,
+    CALIBRATION_METHOD, CalibrationError, Thresholds, calibrate, exit_rows, held_rows_of_task,
+    rows_needed,
 };
 
 use super::{data::data_for, opened::Opened};
@@ -57,7 +57,7 @@ fn calibrate_model(
     let (digests, source) = (data.digests.clone(), data.source.clone());
     let origins = data.origins.clone();
     let fitted = preparer.fit(rows_not_learned(manifest, data)?)?;
-    let fitted = rows_of_task(&fitted, manifest.final_task(), &origins);
+    let fitted = held_rows_of_task(&fitted, manifest.final_task(), &origins, manifest);
     if fitted.len() < needed {
         let found = fitted.len();
         return Err(CalibrationError::TooFew {

@@ -112,6 +112,115 @@ fn a_replaced_level_is_measured_refused_and_stored_by_force_only() {
     place.run(&words("models verify tiny@2")).success();
 }
 
+/// With `two@1` and `twin@1`: the trunk's head answers for what lies in `./other`, the top's for what lies in `./data`.
+fn place_of_two_tasks() -> Place {
+    let place = Place::with_identity();
+    place.write_data("other", 96, 21);
+    place.write_data("more", 96, 12);
+    let recipe = fs::read_to_string(place.path("recipe.toml")).unwrap();
+    let recipe = recipe
+        .replace("name = \"tiny\"", "name = \"two\"")
+        .replace("[preparation.image]", "also = [\"./other\"]\n\n[preparation.image]")
+        .replace(
+            "[[levels]]\nname = \"top\"",
+            "head = { task = \"side\", layers = [{ dense = { units = 3 } }] }\n\n[[levels]]\nname = \"top\"",
+        )
+        .replace(
+            "[[levels]]\nname = \"hidden\"",
+            "[[tasks]]\nname = \"side\"\ndata = \"./other\"\nclassification = { classes = 3 }\n\n[[levels]]\nname = \"hidden\"",
+        )
+        .replace("[train]", "[train]\nstrategy = \"deep-supervision\"");
+    place.write("recipe.toml", recipe);
+    train(&place, &[]);
+    train(&place, &["name=twin", "seed=2"]);
+    place
+}
+
+fn replace_from_twin<'a>(data: &[&'a str], more: &'a str) -> Vec<&'a str> {
+    let mut args = words("level replace two@1 hidden --from twin");
+    for source in data {
+        args.extend(["--data", source]);
+    }
+    args.extend(more.split_whitespace());
+    args
+}
+
+#[test]
+fn every_task_that_a_level_can_change_is_measured_and_one_without_labels_is_refused() {
+    let place = place_of_two_tasks();
+    let replace = replace_from_twin;
+    let all = "--max-loss 1 --max-flips 1 --max-calibration 1 --max-outside 1";
+    let heads = |answer: &Value| -> Vec<(String, u64)> {
+        let heads = answer["gate"]["heads"].as_array().unwrap().iter();
+        heads
+            .map(|head| {
+                let task = head["task"].as_str().unwrap().to_owned();
+                (task, head["rows"].as_u64().unwrap())
+            })
+            .collect()
+    };
+    let of = |task: &str, rows| (task.to_owned(), rows);
+
+    let both = ["./data", "./other"];
+    let answer = refused(&place, &replace(&both, ""));
+    assert_eq!(heads(&answer), [of("side", 21), of("third", 30)]);
+    let ran = place.run(&replace(&both, ""));
+    assert!(
+        ran.err
+            .contains("negative-flips of task `third` at level `top` is ")
+            && ran.out.contains("task `side` at level `hidden`, 21 rows\n"),
+        "{ran:?}"
+    );
+
+    // Rows of one source have nothing to say of the other's task, whatever is allowed.
+    let answer = refused(&place, &replace(&["./data"], all));
+    assert_eq!(heads(&answer), [of("side", 0), of("third", 30)]);
+    let ran = place.run(&replace(&["./data"], all));
+    let unmeasured = "task `side` at level `hidden` was not measured";
+    assert!(
+        ran.err.contains(&format!("the gate refuses: {unmeasured}"))
+            && ran.out.contains(unmeasured),
+        "{ran:?}"
+    );
+    refused(&place, &replace(&["./more"], all));
+    place.check_fails(
+        &words("eval two@1 --data ./more"),
+        &["has a class of task `third`"],
+    );
+
+    // Other rows may have a source's labels.
+    let made = place.answer(&replace(&["./other=./more", "./data"], all));
+    assert_eq!(heads(&made), [of("side", 12), of("third", 30)]);
+    let shown = place.answer(&words("models show two@2"));
+    let gate = &shown["manifest"]["lineage"]["change"]["gate"];
+    assert_eq!(
+        (&gate["heads"], &gate["forced"]),
+        (&made["gate"]["heads"], &json!(false))
+    );
+    let metrics = shown["manifest"]["metrics"].as_object().unwrap();
+    assert!(metrics.contains_key("test.accuracy") && metrics.contains_key("hidden.test.accuracy"));
+
+    let forced = place.answer(&replace(&["./data"], "--force"));
+    assert_eq!(forced["gate"]["forced"], true);
+    let card = place.run(&words("models show two@3")).success().out;
+    assert!(
+        card.contains("Not measured: task `side` at level `hidden`"),
+        "{card}"
+    );
+
+    // The top level does not reach the head below it.
+    let top = "level replace two@1 top --from twin --data ./data --force";
+    assert_eq!(heads(&place.answer(&words(top))), [of("third", 30)]);
+    // A level learns from the rows of its own task.
+    let retrain = "level retrain two@1 hidden --data ./other --force";
+    let made = place.answer(&words(retrain));
+    assert_eq!(heads(&made), [of("side", 21), of("third", 0)]);
+    place.check_fails(
+        &words("level retrain two@1 hidden --data ./data --force"),
+        &["no training row has a class of task `side`"],
+    );
+}
+
 #[test]
 fn what_the_gate_allows_is_stored_without_force_and_adds_at_most_one_blob() {
     let place = place();

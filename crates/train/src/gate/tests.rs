@@ -24,6 +24,14 @@ fn rows() -> (Vec<f32>, Vec<f32>, Vec<u32>) {
     (logits(1, 0.9), logits(2, 0.7), targets)
 }
 
+fn head() -> GateHead {
+    GateHead {
+        level: "top".parse().unwrap(),
+        task: "digit".parse().unwrap(),
+        rows: 60,
+    }
+}
+
 fn figure(checks: &[GateCheck], figure: GateFigure) -> GateCheck {
     let found = checks.iter().find(|check| check.figure == figure);
     found.unwrap().clone()
@@ -33,7 +41,7 @@ fn figure(checks: &[GateCheck], figure: GateFigure) -> GateCheck {
 #[test]
 fn figures_match_scikit_learn_and_numpy() {
     let (old, new, targets) = rows();
-    let (checks, ..) = judge(&old, &new, &targets, 4, Some(0.25), &Allowed::default());
+    let (checks, _) = judge(&head(), &old, &new, &targets, 4, &Allowed::default());
     let near = |found: f64, expected: f64| {
         assert!(
             (found - expected).abs() < 1e-6,
@@ -49,7 +57,6 @@ fn figures_match_scikit_learn_and_numpy() {
     near(calibration.old.unwrap(), OLD_ECE);
     near(calibration.new.unwrap(), NEW_ECE);
     near(calibration.measured, NEW_ECE - OLD_ECE);
-    assert_eq!(figure(&checks, GateFigure::OutsideRange).measured, 0.25);
 }
 
 const OLD_ACCURACY: f64 = 0.6;
@@ -74,11 +81,10 @@ fn what_is_exactly_allowed_passes_and_more_does_not() {
             ..Allowed::default()
         };
         let (old, new) = (with_right(9), with_right(6));
-        let (checks, ..) = judge(&old, &new, &[0; 10], 2, None, &allowed);
+        let (checks, _) = judge(&head(), &old, &new, &[0; 10], 2, &allowed);
         let passes = [GateFigure::AccuracyLoss, GateFigure::NegativeFlips]
             .map(|name| figure(&checks, name).passes());
         assert_eq!(passes, expected, "{loss} {flips}");
-        assert_eq!(checks.len(), 3, "a top level has no boundary above it");
     };
     check(0.3, 0.3, [true, true]);
     check(0.29, 0.3, [false, true]);
@@ -144,7 +150,8 @@ fn compared(new: &[LevelWeights], level: usize) -> Result<Compared, GateError> {
         new: (&levels, new),
         level,
     };
-    compare(&change, &draw(100, 3), &Allowed::default())
+    let rows = draw(100, 3);
+    compare(&change, &rows, &|_| rows.clone(), &Allowed::default())
 }
 
 /// With every number of the lowest level times `factor`.
@@ -170,7 +177,12 @@ fn the_same_network_passes_every_check() {
     assert!(found.checks.iter().all(GateCheck::passes), "{found:?}");
     assert!(found.checks.iter().all(|check| check.measured == 0.0));
     let [old, new] = found.boundary.unwrap();
-    assert_eq!((old, found.old), (new, found.new));
+    assert_eq!(old, new);
+    let [top] = &found.heads[..] else {
+        panic!("{found:?}")
+    };
+    let [before, after] = top.metrics.as_ref().unwrap();
+    assert_eq!((before, top.head.rows), (after, 100));
     // After a ReLU.
     assert_eq!(old.min, 0.0);
     assert_eq!(old.count, 100 * 3 * 9 * 9);
@@ -199,6 +211,119 @@ fn what_is_not_finite_or_not_there_is_refused() {
         new: (&levels, &old),
         level: 0,
     };
-    let none = compare(&change, &draw(0, 3), &Allowed::default());
+    let none = compare(&change, &draw(0, 3), &|_| draw(0, 3), &Allowed::default());
     assert_eq!(none, Err(GateError::NoRows));
+    let mut strange = draw(9, 3);
+    strange.labels[4] = 10;
+    let error = compare(&change, &strange, &|_| strange.clone(), &Allowed::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "task `digit` has 10 classes, but a held row is of class 10, counted from 0"
+    );
+}
+
+/// As [`levels`], with a head for another task on the lower one.
+fn levels_with_two_tasks() -> Vec<Level> {
+    let mut levels = levels();
+    let dense = |units| Layer::Dense(Dense::new(units));
+    levels[0].head = Some(Head {
+        task: "side".parse().unwrap(),
+        layers: vec![Layer::Flatten, dense(10)],
+        mirrored: false,
+    });
+    levels
+}
+
+/// What comes of level `level` with its answers to one task turned round: `tensor` is of a head.
+fn compared_two(level: usize, turned: [&str; 2], rows_of: &dyn Fn(&Name) -> Images) -> Compared {
+    let levels = levels_with_two_tasks();
+    let input = preparation().output_shape();
+    let old = Network::new(&input, &levels, 1, Precision::F32).weights();
+    let shapes = level_shapes(&input, &levels).unwrap();
+    let tensors = old[level].iter().map(|(name, tensor)| {
+        let mut tensor = tensor.clone();
+        if turned.contains(&name.as_str()) {
+            tensor.values.iter_mut().for_each(|value| *value = -*value);
+        }
+        (name.clone(), tensor)
+    });
+    let mut new = old.clone();
+    new[level] = LevelWeights::new(tensors.collect(), &levels[level], &shapes[level]).unwrap();
+    let change = Change {
+        preparation: &preparation(),
+        precision: Precision::F32,
+        old: (&levels, &old),
+        new: (&levels, &new),
+        level,
+    };
+    compare(&change, &draw(100, 3), rows_of, &Allowed::default()).unwrap()
+}
+
+#[test]
+fn a_loss_of_one_task_is_seen_though_the_final_one_keeps_its_answers() {
+    // What the old network answers is taken for right, so that every answer that changes is a loss.
+    let levels = levels_with_two_tasks();
+    let input = preparation().output_shape();
+    let old = Network::new(&input, &levels, 1, Precision::F32).weights();
+    let answered = |task: &Name| {
+        let top = levels
+            .iter()
+            .position(|level| level.head.as_ref().unwrap().task == *task)
+            .unwrap();
+        let plan = Plan::compile(&input, &levels[..=top], &old[..=top], Precision::F32);
+        let mut rows = draw(100, 3);
+        let Preparation::Image(setting) = &preparation();
+        let logits = predict(&plan, &Preparer::new(setting), &rows);
+        rows.labels = logits
+            .chunks_exact(10)
+            .map(|row| strata_nn::highest(row) as u32)
+            .collect();
+        rows
+    };
+    let failing = |found: &Compared| -> Vec<String> {
+        let failed = found.checks.iter().filter(|check| !check.passes());
+        let mut heads: Vec<String> = failed
+            .filter(|check| check.figure == GateFigure::NegativeFlips)
+            .map(|check| check.head.as_ref().unwrap().to_string())
+            .collect();
+        heads.dedup();
+        heads
+    };
+    let heads = |found: &Compared| -> Vec<(String, String, usize)> {
+        let each = found.heads.iter().map(|of| &of.head);
+        each.map(|head| (head.level.to_string(), head.task.to_string(), head.rows))
+            .collect()
+    };
+    let of = |level: &str, task: &str, rows| (level.to_owned(), task.to_owned(), rows);
+
+    let found = compared_two(0, ["head.1.weight", "head.1.bias"], &answered);
+    assert_eq!(
+        heads(&found),
+        [of("low", "side", 100), of("top", "digit", 100)]
+    );
+    assert_eq!(failing(&found), ["low"]);
+    // The numbers that go up are the same.
+    assert_eq!(found.checks[0].figure, GateFigure::OutsideRange);
+    assert_eq!(
+        (found.checks[0].measured, &found.checks[0].head),
+        (0.0, &None)
+    );
+
+    // A head below the level is not its matter.
+    let found = compared_two(1, ["head.0.weight", "head.0.bias"], &answered);
+    assert_eq!(heads(&found), [of("top", "digit", 100)]);
+    assert_eq!(failing(&found), ["top"]);
+
+    // Without rows of its task a head is named, not compared.
+    let of_digits = |task: &Name| match task.as_str() {
+        "digit" => answered(task),
+        _ => draw(0, 3),
+    };
+    let found = compared_two(0, ["head.1.weight", "head.1.bias"], &of_digits);
+    assert_eq!(
+        heads(&found),
+        [of("low", "side", 0), of("top", "digit", 100)]
+    );
+    assert_eq!(failing(&found), [""; 0]);
+    assert!(found.heads[0].metrics.is_none() && found.heads[1].metrics.is_some());
 }

@@ -77,11 +77,7 @@ impl Base {
             origin: new.origin,
             gate: verdict.gate.clone(),
         };
-        let metrics = verdict
-            .compared
-            .as_ref()
-            .map(|compared| compared.new.named("test"))
-            .unwrap_or_default();
+        let [_, metrics] = verdict.metrics();
         let card = packaging::changed_card(parent, levels, &change, &metrics);
         let mut files: Vec<&[u8]> = self.package.weights.iter().map(|file| &***file).collect();
         files[self.index] = &new.weights;

@@ -1,15 +1,17 @@
-use anyhow::{Context, ensure};
+use std::collections::BTreeMap;
+
+use anyhow::Context;
 use serde_json::{Value, json};
 use strata_data::{Dataset, Preparer};
 use strata_nn::LevelWeights;
-use strata_spec::{Gate, GateFigure, Level, Manifest, Preparation};
+use strata_spec::{Gate, GateFigure, Level, Manifest, Name, Preparation};
 use strata_train::{
     gate::{Change, Compared, Range, compare},
-    rows_of_task,
+    held_rows_of_task,
 };
 
 use super::{
-    super::data::{data_of, load_source},
+    super::data::{data_of, load_sources},
     base::Base,
 };
 
@@ -23,31 +25,57 @@ pub(super) struct Verdict {
 impl Verdict {
     /// Why the version is not to be stored.
     pub(super) fn refusal(&self) -> Option<String> {
-        let mut failed = self.gate.checks.iter().filter(|check| !check.passes());
-        let first = failed.next()?;
-        let text = |check: &strata_spec::GateCheck| {
+        let failed = self.gate.checks.iter().filter(|check| !check.passes());
+        let failed = failed.map(|check| {
+            let head = self.gate.head_of(check);
+            let of = head.map_or(String::new(), |head| format!(" of {head}"));
             let (figure, allowed) = (check.figure.word(), check.allowed);
             format!(
-                "{figure} is {:.4}, expected at most {allowed}",
+                "{figure}{of} is {:.4}, expected at most {allowed}",
                 check.measured
             )
-        };
-        let all = failed
-            .map(text)
-            .fold(text(first), |all, one| all + "; " + &one);
-        Some(format!("the gate refuses: {all}"))
+        });
+        let unmeasured = self
+            .gate
+            .unmeasured()
+            .map(|head| format!("{head} was not measured, since no held row has a class of it: name data that has by --data"));
+        let all: Vec<String> = failed.chain(unmeasured).collect();
+        (!all.is_empty()).then(|| format!("the gate refuses: {}", all.join("; ")))
     }
 
     pub(super) fn to_json(&self) -> Value {
         let range = |range: &Range| json!({ "min": range.min, "max": range.max, "mean": range.mean(), "std": range.std() });
         let compared = self.compared.as_ref();
         let boundary = compared.and_then(|compared| compared.boundary.as_ref());
+        let [old, new] = self.metrics();
         json!({
             "passed": self.compared.is_some() && self.refusal().is_none(),
-            "data": self.gate.data, "rows": self.gate.rows, "forced": self.gate.forced, "checks": self.gate.checks,
-            "metrics": compared.map(|compared| json!({ "old": compared.old.named("test"), "new": compared.new.named("test") })),
+            "data": self.gate.data, "rows": self.gate.rows, "forced": self.gate.forced,
+            "heads": self.gate.heads, "checks": self.gate.checks,
+            "metrics": compared.map(|_| json!({ "old": old, "new": new })),
             "boundary": boundary.map(|[old, new]| json!({ "old": range(old), "new": range(new) })),
         })
+    }
+
+    /// The figures with the old level and with the new one, named as those of a training: `test.accuracy` is of the final
+    /// task, `LEVEL.test.accuracy` of a head below the top.
+    pub(super) fn metrics(&self) -> [BTreeMap<String, f64>; 2] {
+        let mut named = [BTreeMap::new(), BTreeMap::new()];
+        let Some(compared) = &self.compared else {
+            return named;
+        };
+        for (index, compared_head) in compared.heads.iter().enumerate() {
+            let prefix = if index + 1 == compared.heads.len() {
+                "test".to_owned()
+            } else {
+                format!("{}.test", compared_head.head.level)
+            };
+            let metrics = compared_head.metrics.iter().flatten();
+            for (named, metrics) in named.iter_mut().zip(metrics) {
+                named.extend(metrics.named(&prefix));
+            }
+        }
+        named
     }
 
     pub(super) fn table(&self) -> String {
@@ -58,7 +86,14 @@ impl Verdict {
             "{} held rows of {data}\n{:<18}{:>9}{:>9}{:>10}{:>9}\n",
             self.gate.rows, "figure", "old", "new", "measured", "allowed"
         );
+        let mut of = None;
         for check in &self.gate.checks {
+            if let Some(head) = self.gate.head_of(check)
+                && of != Some(head)
+            {
+                text.push_str(&format!("{head}, {} rows\n", head.rows));
+                of = Some(head);
+            }
             let side =
                 |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
             text.push_str(&format!(
@@ -69,6 +104,11 @@ impl Verdict {
                 check.measured,
                 check.allowed,
                 if check.passes() { "passes" } else { "fails" },
+            ));
+        }
+        for head in self.gate.unmeasured() {
+            text.push_str(&format!(
+                "{head} was not measured: no held row has a class of it\n"
             ));
         }
         let compared = self.compared.as_ref();
@@ -100,17 +140,16 @@ pub(super) fn measure(
     let preparer = Preparer::new(setting);
     let held = match (held_rows(base, manifest, &preparer), base.gate.force) {
         (Ok(held), _) => held,
-        (Err(_), true) if base.gate.data.is_none() => return Ok(Verdict::unmeasured()),
+        (Err(_), true) if base.gate.data.is_empty() => return Ok(Verdict::unmeasured()),
         (Err(error), _) => return Err(error),
     };
     let fitted = preparer.fit(held.test)?;
-    let fitted = rows_of_task(&fitted, manifest.final_task(), &held.origins);
-    ensure!(
-        !fitted.is_empty(),
-        "no row of {} has a class of task `{}`",
-        held.source,
-        manifest.final_task().name
-    );
+    let rows_of = |task: &Name| {
+        let mut tasks = manifest.tasks.iter();
+        let task = tasks.find(|own| own.name == *task);
+        let task = task.expect("a checked manifest: the head's task exists");
+        held_rows_of_task(&fitted, task, &held.origins, manifest)
+    };
     let old_levels = manifest.architecture();
     let old_weights = base.weights(&old_levels, None)?;
     let change = Change {
@@ -120,7 +159,7 @@ pub(super) fn measure(
         new: (levels, weights),
         level: base.index,
     };
-    let mut compared = compare(&change, &fitted, &base.gate.allowed())
+    let mut compared = compare(&change, &fitted, &rows_of, &base.gate.allowed())
         .with_context(|| format!("{}@{}", manifest.name, manifest.version))?;
     if is_at_home {
         compared
@@ -132,6 +171,7 @@ pub(super) fn measure(
             data: Some(held.source),
             rows: fitted.len(),
             forced: false,
+            heads: compared.heads.iter().map(|of| of.head.clone()).collect(),
             checks: compared.checks.clone(),
         },
         compared: Some(compared),
@@ -146,6 +186,7 @@ impl Verdict {
             data: None,
             rows: 0,
             forced: true,
+            heads: Vec::new(),
             checks: Vec::new(),
         };
         Self {
@@ -157,10 +198,9 @@ impl Verdict {
 
 /// The data whose test rows the model did not learn from.
 fn held_rows(base: &Base, manifest: &Manifest, preparer: &Preparer) -> anyhow::Result<Dataset> {
-    let classes = manifest.data_classes();
-    match &base.gate.data {
-        Some(source) => load_source(source, preparer, classes, base.output),
-        None => data_of(manifest, preparer, classes)
+    match &base.gate.data[..] {
+        [] => data_of(manifest, preparer)
             .context("no held rows to measure the change on (--force makes the version without)"),
+        sources => load_sources(manifest, sources, preparer, base.output),
     }
 }

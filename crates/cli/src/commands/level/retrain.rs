@@ -8,7 +8,7 @@ use strata_train::{Retraining, recipe_digest, retrain};
 
 use super::{
     super::{
-        data::load_source,
+        data::load_sources,
         train::{load_data, read_recipe},
     },
     base::Base,
@@ -27,12 +27,11 @@ pub(super) fn learned(
     let recipe = recipe
         .map(|file| Ok::<_, anyhow::Error>((checked_recipe(file, set, manifest)?, folder_of(file))))
         .transpose()?;
-    let classes = manifest.data_classes();
     let Preparation::Image(image) = &manifest.preparation;
-    let data = match (&base.gate.data, &recipe) {
-        (Some(source), _) => load_source(source, &Preparer::new(image), classes, base.output)?,
-        (None, Some((recipe, folder))) => load_data(recipe, folder, base.output)?,
-        (None, None) => bail!("expected a recipe or --data SOURCE"),
+    let data = match (&base.gate.data[..], &recipe) {
+        ([], Some((recipe, folder))) => load_data(recipe, folder, base.output)?,
+        ([], None) => bail!("expected a recipe or --data SOURCE"),
+        (sources, _) => load_sources(manifest, sources, &Preparer::new(image), base.output)?,
     };
     let origin = Retrained {
         recipe: recipe.as_ref().map(|(recipe, _)| recipe_digest(recipe)),
@@ -48,15 +47,12 @@ pub(super) fn learned(
         "data.augmentation: mixup and cutmix are for `strata train`; leave them out by --set"
     );
     let job = Retraining {
-        levels: &levels,
+        manifest,
         weights: &weights,
         level: base.index,
-        preparation: &manifest.preparation,
-        tasks: &manifest.tasks,
         train: recipe.as_ref().map_or(&usual, |(recipe, _)| &recipe.train),
         augmentation,
         seed: origin.seed,
-        precision: manifest.precision,
     };
     let output = base.output;
     let learned = retrain(&job, data, &mut |epoch, loss| {
