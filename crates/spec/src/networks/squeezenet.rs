@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{Conv, DenseStart, Dropout, Layer, MaxPool, Name, Start};
 
-/// Settings of SqueezeNet.
+/// Settings of SqueezeNet. A ReLU stands above its last convolution, so from fresh weights a rate that is too high soon makes all
+/// logits 0, and it learns no more: the loss stays at the logarithm of the number of classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Squeezenet {
