@@ -189,7 +189,12 @@ fn recognize(arrived: &[u8]) -> Option<Errand> {
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(arrived) {
         Ok(httparse::Status::Partial) if arrived.len() < HEAD_BYTES => None,
-        Ok(httparse::Status::Complete(_)) if is_health(&request) => Some(Errand::Health),
+        // With nothing after it: a connection that ends after the answer is not for those who have asked more already.
+        Ok(httparse::Status::Complete(length))
+            if length == arrived.len() && is_health(&request) =>
+        {
+            Some(Errand::Health)
+        }
         // What is wrong with a head is said inside.
         _ => Some(Errand::Inside),
     }
@@ -249,6 +254,12 @@ mod tests {
                 Some(Errand::Inside),
             );
         }
+    }
+
+    #[test]
+    fn who_asks_more_at_once_is_answered_inside() {
+        let health = "GET /v2/health/ready HTTP/1.1\r\nHost: a\r\n\r\n";
+        check(&format!("{health}{health}"), Some(Errand::Inside));
     }
 
     #[test]
