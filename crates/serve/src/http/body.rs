@@ -141,6 +141,11 @@ async fn collect(mut body: Incoming, limit: usize, budget: &Arc<Budget>) -> Resu
         if first.is_empty() && all.is_empty() {
             first = data;
         } else {
+            if all.is_empty() {
+                // All that is to come is known unless the body is chunked. What is reserved takes no memory until it arrives.
+                let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+                all.reserve(first.len() + data.len() + rest.min(limit));
+            }
             all.extend_from_slice(&std::mem::take(&mut first));
             all.extend_from_slice(&data);
         }
