@@ -132,10 +132,15 @@ impl Remote {
     }
 
     pub(crate) fn failed(&self, action: &'static str, problem: impl fmt::Display) -> RemoteError {
+        let mut problem = problem.to_string();
+        // What the HTTP library says of an address that is not HTTPS.
+        if problem.contains("builder error") {
+            problem += ": plain HTTP is used only with AWS_ALLOW_HTTP=true";
+        }
         RemoteError::Store {
             address: self.address(),
             action,
-            problem: problem.to_string(),
+            problem,
         }
     }
 

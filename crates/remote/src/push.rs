@@ -31,14 +31,19 @@ impl Remote {
         let (name, version) = (&verified.manifest.name, verified.manifest.version);
         let head = from.head(name, version)?;
         let is_new = self.wait(async {
-            if let Some(there) = self.manifest_there(name, version).await? {
-                return self.same(name, version, &there, &head.manifest);
+            let there = self.manifest_there(name, version).await?;
+            if let Some(there) = &there {
+                self.same(name, version, there, &head.manifest)?;
             }
+            // Also where the manifest is there: others may have copied a part of a version.
             for level in &verified.manifest.levels {
                 let file = from.path().join(layout::blob(&level.blob.digest));
                 self.send(&level.blob, &file).await?;
             }
             self.write_beside(name, version, &head).await?;
+            if there.is_some() {
+                return Ok(false);
+            }
             let path = layout::manifest(name, version);
             let put = self.put(&path, head.manifest.clone(), PutMode::Create);
             if put.await? == Put::Refused {

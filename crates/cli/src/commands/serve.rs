@@ -48,12 +48,7 @@ pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
     options.limits.key_requests = args.key_requests as usize;
     options.limits.request_time = Duration::from_secs(args.request_seconds.into());
     options.limits.drain_time = Duration::from_secs(args.drain_seconds.into());
-    // Connections are files, of which shells allow as many as other programs need.
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        output.note(&format!(
-            "cannot ask for more open files, so for more connections: {error}"
-        ));
-    }
+    options.limits.connections = connections(options.limits.connections, output);
     let keys = options.keys.clone();
     let server = Server::bind(options)?;
     for served in server.served() {
@@ -79,6 +74,29 @@ pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
     }
     run_until_done(runtime()?, server.run(asked_to_stop()))?;
     Ok(())
+}
+
+/// As many connections as there may be open files for, at most `most`: shells allow as many as other programs need.
+fn connections(most: usize, output: Output) -> usize {
+    /// Of each address, with those of callers who wait at the door.
+    const FILES: u64 = 6;
+    /// For everything else.
+    const OTHERS: u64 = 64;
+    let files = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => files,
+        Err(error) => {
+            output.note(&format!("cannot ask for more open files: {error}"));
+            return most;
+        }
+    };
+    let room = usize::try_from(files.saturating_sub(OTHERS) / FILES).unwrap_or(usize::MAX);
+    if room < most {
+        output.note(&format!(
+            "{files} files may be open at a time, so at most {} connections of each address: raise the limit (ulimit -n) for more",
+            room.max(1)
+        ));
+    }
+    room.clamp(1, most)
 }
 
 /// Whether the environment says where spans are taken, by OpenTelemetry's own variables.

@@ -136,7 +136,14 @@ impl LiveKeys {
         {
             return None;
         }
-        let ring = stamp.map_err(|error| error.to_string()).and_then(|stamp| {
+        // Where there was one, none is no list of nobody: a folder that is away would make every caller's key a wrong one.
+        let is_gone = matches!(stamp, Ok(None)) && seen.is_some();
+        let stamp = stamp.map_err(|error| error.to_string());
+        let stamp = stamp.and_then(|stamp| match is_gone {
+            true => Err(format!("{} is gone", self.store.path().display())),
+            false => Ok(stamp),
+        });
+        let ring = stamp.and_then(|stamp| {
             let keys = self.store.list().map_err(|error| error.to_string())?;
             *seen = stamp;
             Ok(Arc::new(
@@ -208,12 +215,16 @@ mod tests {
         fs::write(store.path(), &good[..good.len() / 2]).unwrap();
         keys.look();
         assert!(keys.ring().is_none());
-        fs::write(store.path(), good).unwrap();
+        fs::write(store.path(), &good).unwrap();
         keys.look();
         assert!(keys.ring().is_some());
+        // A file that is gone is no list of nobody.
         fs::remove_file(store.path()).unwrap();
         keys.look();
-        assert!(keys.ring().unwrap().is_empty());
+        assert!(keys.ring().is_none());
+        fs::write(store.path(), good).unwrap();
+        keys.look();
+        assert!(!keys.ring().unwrap().is_empty());
     }
 
     #[test]
@@ -240,11 +251,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = KeyStore::beside(folder.path());
         let keys = LiveKeys::watch(store.clone(), Log::to(Broken).unwrap()).unwrap();
+        let good = br#"{"format":1,"keys":[]}"#;
         for _ in 0..3 {
             fs::write(store.path(), "{").unwrap();
             keys.look();
             assert!(keys.ring().is_none());
-            fs::remove_file(store.path()).unwrap();
+            fs::write(store.path(), good).unwrap();
             keys.look();
             assert!(keys.ring().is_some());
         }

@@ -61,6 +61,8 @@ pub(crate) struct Ongoing {
     version: OnceLock<Arc<Version>>,
     /// What the parts of its answer took.
     took: OnceLock<Arc<OnceLock<Took>>>,
+    /// Something of this program failed.
+    fault: OnceLock<()>,
 }
 
 impl Ongoing {
@@ -105,6 +107,9 @@ impl Ongoing {
             headers: &self.headers,
         };
         self.state.note(refusal, &origin, self.caller.as_ref());
+        if refusal.status().is_server_error() {
+            let _ = self.fault.set(());
+        }
         status(refusal)
     }
 }
@@ -228,6 +233,7 @@ pub(crate) async fn answer(
         deadline: until.map_or(limit, |until| until.min(limit)),
         version: OnceLock::new(),
         took: OnceLock::new(),
+        fault: OnceLock::new(),
     });
     // Its part of the budget is given back with the answer.
     let share = Arc::new(Mutex::new(Share::new(&state.bodies)));
@@ -246,11 +252,18 @@ pub(crate) async fn answer(
         None => Status::unimplemented("no such call").into_http(),
     };
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-    if code == Code::OutOfRange {
+    let named = match code {
         // A message over the limit, which has another name everywhere else.
-        let value = HeaderValue::from(i32::from(Code::ResourceExhausted));
+        Code::OutOfRange => Code::ResourceExhausted,
+        // No message, or a broken one: Tonic's codec takes it for the server's own fault.
+        Code::Internal if ongoing.fault.get().is_none() => Code::InvalidArgument,
+        code => code,
+    };
+    if named != code {
+        let value = HeaderValue::from(i32::from(named));
         response.headers_mut().insert("grpc-status", value);
     }
+    let code = named;
     if let Some(coding) = coding.filter(|_| code == Code::Ok) {
         let name = HeaderValue::from_static(coding.name());
         response.headers_mut().insert(ENCODING, name);

@@ -170,7 +170,9 @@ pub(super) async fn http(
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_time)
-        .keep_alive(after == After::Wait);
+        .keep_alive(after == After::Wait)
+        // Who closes its side behind the question waits for the answer. Elsewhere it is how a caller is seen to leave.
+        .half_close(after == After::Close);
     builder.max_buf_size(limits.head_bytes.max(8192));
     let connection = builder.serve_connection(io, answer);
     tokio::select! {

@@ -8,7 +8,7 @@ use std::{
     net::{self, SocketAddr},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper::Method;
@@ -32,6 +32,8 @@ use super::{
 const PLACES: usize = 4;
 /// Of a longer head the rest is read inside.
 const HEAD_BYTES: usize = 8192;
+/// For a head that is on its way when the server is told to stop.
+const MOMENT: Duration = Duration::from_millis(250);
 /// As many header lines as hyper takes.
 const HEADERS: usize = 100;
 
@@ -77,11 +79,25 @@ async fn accept(
     let places = Seats::new(most.saturating_mul(PLACES));
     let seats = Arc::new(Seats::new(most));
     let mut callers = JoinSet::new();
+    let mut end = None;
     loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = phase.changed() => break,
-            accepted = listener.accept() => accepted,
+        let accepted = match end {
+            None => tokio::select! {
+                biased;
+                _ = phase.changed() => {
+                    end = Some(Instant::now() + MOMENT);
+                    continue;
+                }
+                accepted = listener.accept() => accepted,
+            },
+            // Who has connected before the server was told to stop still comes in.
+            Some(end) if Instant::now() < end => {
+                match timeout(Duration::ZERO, listener.accept()).await {
+                    Ok(accepted) => accepted,
+                    Err(_) => break,
+                }
+            }
+            Some(_) => break,
         };
         // Only for their memory.
         while callers.try_join_next().is_some() {}
@@ -115,7 +131,7 @@ async fn admit(
     stream: TcpStream,
     peer: SocketAddr,
     state: &Arc<State>,
-    mut phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<Phase>,
     place: Seat,
     seats: &Seats,
     inside: &Handle,
@@ -128,8 +144,7 @@ async fn admit(
         biased;
         errand = timeout(state.limits.head_time, errand(&stream, &mut arrived)) => errand,
         () = place.asked_to_leave() => return,
-        // An error means that nobody is there to be told.
-        _ = phase.wait_for(|phase| *phase != Phase::Serve) => return,
+        () = stopped(phase.clone()) => return,
     };
     match errand {
         Ok(Some(Errand::Health)) => {
@@ -157,6 +172,13 @@ async fn admit(
         // It left, or took too long.
         Ok(None) | Err(_) => {}
     }
+}
+
+/// A moment after the server is told to stop: what was sent before it is answered.
+async fn stopped(mut phase: watch::Receiver<Phase>) {
+    // An error means that nobody is there to be told.
+    let _ = phase.wait_for(|phase| *phase != Phase::Serve).await;
+    sleep(MOMENT).await;
 }
 
 /// Reads until it is known what a caller is there for. None if it leaves before.

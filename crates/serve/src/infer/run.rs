@@ -11,7 +11,7 @@ use super::{Question, RowLimits, Source, Task, Waiter, cache::key};
 use crate::{
     http::{Refusal, State},
     rollout::{Routed, Shadow},
-    runtime::{Answered, Ask, Priority, Took, Version},
+    runtime::{Answered, Ask, Priority, Took, Unanswered, Version},
 };
 
 /// What is read where it arrives. More goes to another thread, so that other connections do not wait for it.
@@ -110,7 +110,11 @@ async fn answered(
         priority: Priority::new(question.parameters.priority),
     };
     let outcome = version.batcher.answer(ask).await;
-    routed.count(outcome.as_ref().map_err(|problem| *problem));
+    // A caller who waits less than the server allows says nothing of the version.
+    let is_hasty = deadline.saturating_duration_since(began) < state.limits.request_time / 2;
+    if !(is_hasty && matches!(outcome, Err(Unanswered::Overdue))) {
+        routed.count(outcome.as_ref().map_err(|problem| *problem));
+    }
     let answered = Arc::new(outcome?);
     if let Some(shadow) = shadow {
         let deadline = Instant::now() + state.limits.request_time;

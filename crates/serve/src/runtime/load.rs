@@ -34,6 +34,8 @@ pub(crate) struct Wanted {
     pub(crate) versions: BTreeSet<(Name, u64)>,
     /// Those of them that only a rollout asks for.
     pub(crate) candidates: BTreeSet<(Name, u64)>,
+    /// Those of them that the server was started for by their numbers.
+    pub(crate) pinned: BTreeSet<(Name, u64)>,
     /// What each alias of their models names.
     pub(crate) aliases: BTreeMap<(Name, Name), u64>,
     /// Versions of the store that are not to be used, and that nothing asks for.
@@ -94,7 +96,10 @@ impl Source {
         let name = &selector.name;
         let version = match selector.pick {
             // One that is served stays, also if it is removed from the store.
-            Pick::Version(version) => version,
+            Pick::Version(version) => {
+                wanted.pinned.insert((name.clone(), version));
+                version
+            }
             _ => self.store.resolve(selector)?,
         };
         let aliases = self.store.aliases(name)?;
@@ -180,8 +185,20 @@ impl Source {
     }
 }
 
+impl Wanted {
+    /// Whether nobody names a version, and others of its model are named: one that was added and not yet tried out.
+    fn is_spare(&self, name: &Name, number: u64) -> bool {
+        let aliases = self.aliases.iter().filter(|((model, _), _)| model == name);
+        let mut named = aliases.map(|(_, named)| *named).peekable();
+        named.peek().is_some()
+            && named.all(|named| named != number)
+            && !self.pinned.contains(&(name.clone(), number))
+    }
+}
+
 /// Opens every version that is to be served. Any that cannot be opened is an error: a server that came up
-/// without a model would look well. Only a version that but a rollout asks for may be missing: its callers have another.
+/// without a model would look well. Only versions may be missing without which callers have another: one that but a rollout
+/// asks for, and one that is but the highest, where aliases name others.
 pub(crate) fn load(source: &Source, metrics: &Metrics) -> Result<Registry, ServeError> {
     let mut wanted = source.wanted()?;
     if let Some((_, error)) = wanted.unknown.pop_first() {
@@ -191,8 +208,12 @@ pub(crate) fn load(source: &Source, metrics: &Metrics) -> Result<Registry, Serve
     for (name, number) in &wanted.versions {
         match source.load(name, *number, metrics) {
             Ok(version) => registry.add(Arc::new(version)),
-            // The rollout is idle then, and the thread that follows the store says why.
+            // A rollout is idle then. The thread that follows the store tries again, and says why.
             Err(_) if wanted.candidates.contains(&(name.clone(), *number)) => continue,
+            Err(_) if wanted.is_spare(name, *number) => {
+                registry.add_failed(name, *number);
+                continue;
+            }
             Err(error) => return Err(error),
         }
         // Each is opened once, so that one that cannot be opened is named now.

@@ -1,4 +1,6 @@
 use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -237,6 +239,18 @@ fn health_is_answered_while_all_connections_are_taken() {
         );
         assert!(probe.try_reply().is_none(), "{path}");
     }
+}
+
+#[test]
+fn who_closes_its_side_behind_a_question_of_health_is_answered() {
+    let running = Running::start();
+    let mut probe = TcpStream::connect(running.address).unwrap();
+    let question = b"GET /v2/health/ready HTTP/1.1\r\nHost: a\r\n\r\n";
+    probe.write_all(question).unwrap();
+    probe.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    probe.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
 }
 
 #[test]

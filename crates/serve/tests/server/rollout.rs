@@ -206,6 +206,27 @@ fn without_a_header_each_request_goes_by_itself() {
 }
 
 #[test]
+fn who_does_not_wait_says_nothing_of_the_candidate() {
+    let running = Running::start();
+    let bounds = Bounds {
+        requests: 1,
+        ..WIDE
+    };
+    start(&running, 2, split(100.0), None, bounds, None);
+    let mut hasty = running.admin().with_header("X-Request-Timeout-Ms", "0");
+    for _ in 0..5 {
+        assert_eq!(hasty.post(INFER, question(&rows(1, 1))).status, 504);
+    }
+    let mut client = running.admin();
+    assert_eq!(version_for(&mut client, INFER, "one"), 2);
+    let candidate = &report(&mut client)["figures"]["candidate"];
+    assert_eq!(
+        (&candidate["requests"], &candidate["errors"]),
+        (&json!(1), &json!(0))
+    );
+}
+
+#[test]
 fn copies_are_compared_and_leave_the_answers_alone() {
     let running = Running::start();
     start(&running, 2, shadow(100.0), None, WIDE, None);

@@ -37,6 +37,21 @@ fn version(client: &mut Client) -> String {
 }
 
 #[test]
+fn a_server_starts_without_a_version_that_is_damaged_and_that_no_alias_names() {
+    let running = Running::start_with(|options| {
+        let signature = options.store.join("models/tiny/versions/2/model.sig");
+        std::fs::write(signature, "{").unwrap();
+    });
+    let mut client = running.admin();
+    assert_eq!(version(&mut client), "1");
+    let index = client.post("/v2/repository/index", "{}").body;
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let damaged = index.as_array().unwrap().iter();
+    let mut damaged = damaged.filter(|entry| entry["name"] == "tiny" && entry["version"] == "2");
+    assert_eq!(damaged.next().unwrap()["state"], "UNAVAILABLE");
+}
+
+#[test]
 fn a_request_on_its_way_keeps_its_version_and_with_the_last_one_the_version_goes() {
     let running = start();
     let (mut slow, mut other) = (running.admin(), running.admin());
