@@ -52,14 +52,15 @@ impl Trainer<'_> {
         }
         self.count_seconds();
         let seconds = self.state.seconds;
-        let measured = self.bytes.iter().filter(|(_, bytes)| **bytes > 0);
+        let measured = self.bytes.iter().map(|(levels, most)| (levels, most.get()));
         let memory: Vec<LevelMemory> = measured
+            .filter(|(_, bytes)| *bytes > 0)
             .map(|((start, end), bytes)| LevelMemory {
                 levels: self.recipe.levels[*start..*end]
                     .iter()
                     .map(|level| level.name.clone())
                     .collect(),
-                bytes: *bytes,
+                bytes,
             })
             .collect();
         self.run.log(EventKind::Finished {

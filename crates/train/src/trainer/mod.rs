@@ -1,5 +1,6 @@
 mod finish;
 mod keep;
+mod memory;
 mod step;
 
 use std::{
@@ -16,6 +17,7 @@ use strata_spec::{
     networks::{Auxiliary, NamedNetwork},
 };
 
+use self::memory::MostBytes;
 use crate::{
     EventKind, HeadMetrics, LevelMemory, Metrics, Run, StopReason, TrainError,
     cache::FeatureCache,
@@ -198,7 +200,7 @@ struct Trainer<'a> {
     rate: f64,
     best: Option<Vec<LevelWeights>>,
     /// The most bytes that steps needed for levels from the first to before the second.
-    bytes: BTreeMap<(usize, usize), usize>,
+    bytes: BTreeMap<(usize, usize), MostBytes>,
     /// Since when the seconds of `state` are not counted yet.
     clock: Instant,
 }

@@ -129,7 +129,7 @@ impl Trainer<'_> {
         self.check_losses(&result)?;
         for (levels, bytes) in &result.bytes {
             let most = self.bytes.entry((levels.start, levels.end)).or_default();
-            *most = (*most).max(*bytes);
+            most.add(*bytes);
         }
         let seen = result.levels[top]
             .as_ref()
