@@ -95,6 +95,7 @@ fn new_version(recipe: &Recipe, weights: &[LevelWeights], origin: Origin) -> New
             recipe: Digest::from_bytes(Sha256::digest(recipe.to_toml()).into()),
             data: origin.data,
             validation: recipe.data.validation.clone(),
+            level_data: Vec::new(),
             seed: recipe.seed,
             strategy: recipe.train.strategy,
             code: code(),

@@ -106,6 +106,10 @@ pub struct Lineage {
     /// What was kept aside of the training rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<Validation>,
+    /// What single levels learned from besides: those that learned anew, or came from other versions. Also files of `data`,
+    /// where such a level may have learned from rows that `validation` kept aside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub level_data: Vec<DataDigest>,
     /// Seed of the training.
     pub seed: u64,
     /// How it learned.
@@ -275,6 +279,22 @@ impl Manifest {
                 .map_err(|(place, problem)| wrong(&place, problem))?;
         }
         Ok(())
+    }
+}
+
+impl Lineage {
+    /// Takes note that a level learned from `files`, of whose training rows `validation` kept some aside.
+    pub fn add_level_data(&mut self, files: &[DataDigest], validation: Option<&Validation>) {
+        let lists = |list: &[DataDigest], file: &DataDigest| {
+            list.iter().any(|listed| listed.digest == file.digest)
+        };
+        let keeps_the_same = self.validation.is_none() || self.validation.as_ref() == validation;
+        for file in files {
+            let is_known = keeps_the_same && lists(&self.data, file);
+            if !is_known && !lists(&self.level_data, file) {
+                self.level_data.push(file.clone());
+            }
+        }
     }
 }
 

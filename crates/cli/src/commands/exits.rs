@@ -116,13 +116,22 @@ fn rows_not_learned(manifest: &Manifest, data: Dataset) -> anyhow::Result<Images
     let Lineage {
         data: learned,
         validation,
+        level_data,
         ..
     } = &manifest.lineage;
+    let model = format!("{}@{}", manifest.name, manifest.version);
+    let is_of_level = |file: &&DataDigest| level_data.iter().any(|own| own.digest == file.digest);
+    if let Some(file) = data.digests.iter().find(is_of_level) {
+        bail!(
+            "a level of {model} that learned anew, or came from another version, learned from `{}` of {}, so its rows prove nothing: name other data by --data",
+            file.name,
+            data.source
+        );
+    }
     let is_learned = |file: &&DataDigest| learned.iter().any(|own| own.digest == file.digest);
     let Some(file) = data.digests.iter().find(is_learned) else {
         return Ok(data.train);
     };
-    let model = format!("{}@{}", manifest.name, manifest.version);
     ensure!(
         data.digests.iter().all(|file| is_learned(&file)),
         "{model} learned from `{}`, which is a part of {}: name data that it did not learn from, or all of what it learned from",
@@ -131,7 +140,7 @@ fn rows_not_learned(manifest: &Manifest, data: Dataset) -> anyhow::Result<Images
     );
     let Some(validation) = validation else {
         bail!(
-            "{model} learned from all training rows of {}, so they prove nothing: name other data by --data, or train it with \\
+            "{model} learned from all training rows of {}, so they prove nothing: name other data by --data, or train it with \
              `data.validation = {{ fraction = 0.1 }}`",
             data.source
         );

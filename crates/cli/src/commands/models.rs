@@ -288,6 +288,9 @@ fn describe(version: &VerifiedVersion) -> String {
     for data in &lineage.data {
         text.push_str(&format!("data       {} {}\n", data.name, data.digest));
     }
+    for data in &lineage.level_data {
+        text.push_str(&format!("level data {} {}\n", data.name, data.digest));
+    }
     text.push('\n');
     text.push_str(&version.card);
     text

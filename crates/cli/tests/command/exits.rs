@@ -13,7 +13,7 @@ use strata_spec::{
 
 use crate::{
     images::{CLASSES, SIDE, png},
-    place::Place,
+    place::{Place, words},
 };
 
 const PIXELS: usize = SIDE * SIDE;
@@ -118,6 +118,7 @@ fn add_model(place: &Place, learned: Vec<DataDigest>, validation: Option<Validat
             recipe: Digest::from_bytes([0; 32]),
             data: learned,
             validation,
+            level_data: Vec::new(),
             seed: 0,
             strategy: Strategy::EndToEnd,
             code: "by hand".to_owned(),
@@ -265,7 +266,7 @@ fn what_proves_nothing_is_refused() {
         &[
             "early@2 learned from all training rows",
             "name other data by --data",
-            "validation",
+            "or train it with `data.validation = { fraction = 0.1 }`",
         ],
     );
     add_model(&place, many[..2].to_vec(), None);
@@ -283,6 +284,81 @@ fn what_proves_nothing_is_refused() {
     fails(&["--data", "./many"], &["240 rows are too few"]);
     let answer = place.answer(&[&CALIBRATE[..], &["0.05"]].concat());
     assert_eq!(answer["exits"]["rows"], 240);
+}
+
+#[test]
+fn rows_that_a_single_level_learned_from_prove_nothing_either() {
+    let place = place();
+    place.write_data("fresh", 2403, 63);
+    add_model(&place, Vec::new(), None);
+    place.run(&[&CALIBRATE[..], &["0.01"]].concat()).success();
+    let retrain = "level retrain early@2 top --data ./many --force";
+    let ran = place.run(&words(retrain)).success();
+    assert!(
+        ran.err
+            .contains("calibrate anew by `strata exits calibrate early@3`"),
+        "{ran:?}"
+    );
+    let refused = |version: u64, file: &str| {
+        let model = format!("early@{version}");
+        place.check_fails(
+            &["exits", "calibrate", &model, "--data", "./many"],
+            &[
+                &format!("a level of {model} that learned anew"),
+                &format!("learned from `{file}`"),
+                "name other data by --data",
+            ],
+        );
+        let shown = place.run(&["models", "show", &model]).success().out;
+        assert!(shown.contains(&format!("level data {file} ")), "{shown}");
+    };
+    refused(3, "train-images-idx3-ubyte");
+    place
+        .run(&words(
+            "exits calibrate early@3 --data ./fresh --epsilon 0.05",
+        ))
+        .success();
+    // Version 5 is as version 1 was; 6 has the level that learned, by way of a calibrated version.
+    add_model(&place, Vec::new(), None);
+    let replace = "level replace early@5 top --from early@4 --data ./fresh --force";
+    let ran = place.run(&words(replace)).success();
+    assert!(!ran.err.contains("calibrate anew"), "{ran:?}");
+    refused(6, "train-images-idx3-ubyte");
+}
+
+#[test]
+fn rows_kept_aside_by_one_version_and_learned_by_a_level_of_another_prove_nothing() {
+    let place = place();
+    let many = digests(&place, "many");
+    let validation = |seed| {
+        Some(Validation {
+            fraction: 0.5,
+            seed,
+        })
+    };
+    add_model(&place, many.clone(), validation(5));
+    add_model(&place, many.clone(), validation(5));
+    add_model(&place, many, validation(6));
+    // Other weights, so that there is something to take over.
+    place.write_data("fresh", 2403, 63);
+    for version in [2, 3] {
+        let retrain = format!("level retrain early@{version} top --data ./fresh --force");
+        place.run(&words(&retrain)).success();
+    }
+    let replace = |from: u64| {
+        let replace =
+            format!("level replace early@1 top --from early@{from} --data ./fresh --force");
+        place.run(&words(&replace)).success();
+    };
+    replace(4);
+    let calibrate =
+        |version: u64| format!("exits calibrate early@{version} --data ./many --epsilon 0.05");
+    place.run(&words(&calibrate(6))).success();
+    replace(5);
+    place.check_fails(
+        &words(&calibrate(8)),
+        &["learned from `train-images-idx3-ubyte`"],
+    );
 }
 
 #[test]

@@ -123,6 +123,7 @@ pub fn model(weights: [&[u8]; 2]) -> NewVersion {
             recipe: Digest::from_bytes([1; 32]),
             data: Vec::new(),
             validation: None,
+            level_data: Vec::new(),
             seed: 7,
             strategy: Strategy::EndToEnd,
             code: "test".to_owned(),

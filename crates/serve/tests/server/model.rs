@@ -177,6 +177,7 @@ impl Model {
             recipe: Digest::from_bytes([0; 32]),
             data: Vec::new(),
             validation: None,
+            level_data: Vec::new(),
             seed: 0,
             strategy: Strategy::EndToEnd,
             code: "strata 0".to_owned(),

@@ -18,6 +18,8 @@ pub(super) struct NewLevel {
     /// As safetensors.
     pub(super) weights: Zeroizing<Vec<u8>>,
     pub(super) origin: LevelOrigin,
+    /// The parent's, and what this level learned from.
+    pub(super) lineage: Lineage,
     /// Whether it comes from a version in which all other levels are the same.
     pub(super) is_at_home: bool,
 }
@@ -57,6 +59,13 @@ impl Base {
             }
             text
         })?;
+        if let (Some(manifest), Some(_)) = (&stored, &parent.exits) {
+            let title = format!("{}@{}", manifest.name, manifest.version);
+            self.output.note(&format!(
+                "the thresholds of {}@{} do not hold for {title}, whose rows all go to the top: calibrate anew by `strata exits calibrate {title}`",
+                parent.name, parent.version
+            ));
+        }
         match refusal {
             Some(refusal) => bail!("{refusal}; --force makes the version all the same"),
             None => Ok(()),
@@ -103,7 +112,7 @@ impl Base {
                 code: packaging::code(),
                 parent: Some(parent.version),
                 change: Some(change),
-                ..parent.lineage.clone()
+                ..new.lineage
             },
             metrics,
             precision: parent.precision,

@@ -115,8 +115,13 @@ impl Base {
             own.name,
             own.version
         );
+        let mut lineage = own.lineage.clone();
+        let theirs = &other.manifest.lineage;
+        lineage.add_level_data(&theirs.data, theirs.validation.as_ref());
+        lineage.add_level_data(&theirs.level_data, None);
         Ok(NewLevel {
             architecture,
+            lineage,
             is_at_home: self.is_all_but_the_level_of(&other.manifest),
             weights: other.weights[from].clone(),
             origin: origin(LevelSource {

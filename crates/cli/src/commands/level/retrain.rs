@@ -38,6 +38,9 @@ pub(super) fn learned(
         data: data.digests.clone(),
         seed: recipe.as_ref().map_or(0, |(recipe, _)| recipe.seed),
     };
+    // It takes all training rows, also those that the package's training kept aside.
+    let mut lineage = manifest.lineage.clone();
+    lineage.add_level_data(&data.digests, None);
     let usual: Train = serde_json::from_value(json!({ "epochs": USUAL_EPOCHS }))?;
     let weights = base.weights(&levels, None)?;
     let augmentation = recipe.as_ref().map(|(recipe, _)| &recipe.data.augmentation);
@@ -62,6 +65,7 @@ pub(super) fn learned(
         architecture: levels[base.index].clone(),
         weights: learned.to_safetensors().into(),
         origin: LevelOrigin::Retrained(origin),
+        lineage,
         is_at_home: false,
     })
 }
