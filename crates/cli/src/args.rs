@@ -248,6 +248,9 @@ pub(crate) struct Import {
     /// Let heads that the file does not have, or has for other classes, begin afresh
     #[arg(long)]
     pub(crate) fresh_heads: bool,
+    /// Leave out tensors of the file that have no place in the network
+    #[arg(long)]
+    pub(crate) ignore_extra: bool,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     #[command(flatten)]

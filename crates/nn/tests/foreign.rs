@@ -151,6 +151,25 @@ fn what_does_not_fit_is_listed() {
 }
 
 #[test]
+fn what_a_network_has_no_use_for_is_told_apart_from_what_it_leaves_out() {
+    let good = read(&file("zip.pt")).unwrap();
+    let mut top_only = levels(3).swap_remove(1);
+    top_only.layers.push(Layer::Flatten);
+    let given = read_weights(
+        &file("zip.pt"),
+        Target {
+            levels: &[top_only],
+            input: &[2],
+            network: None,
+        },
+        None,
+    );
+    let given = given.unwrap();
+    assert_eq!(given.levels[0], good.levels[1]);
+    assert_eq!((given.unused.len(), given.extra.len()), (6, 6));
+}
+
+#[test]
 fn lists_and_keys_have_an_end() {
     let many: Vec<String> = (0..1000)
         .map(|i| format!("{}{i}", "\\n".repeat(1000)))
@@ -171,6 +190,7 @@ fn a_head_for_other_classes_begins_afresh_if_that_is_asked_for() {
     assert_eq!(given.levels[1], fresh.weights()[1]);
     let keys: Vec<&str> = given.unused.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(keys, ["top.head.0.bias", "top.head.0.weight"]);
+    assert!(given.extra.is_empty(), "there is a reason: {given:?}");
     // One that fits is taken.
     let given = read_weights(&file("zip.pt"), target(&levels(3)), Some(5)).unwrap();
     assert!(given.fresh_heads.is_empty());

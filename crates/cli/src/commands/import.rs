@@ -1,7 +1,7 @@
 use anyhow::Context;
 use serde_json::json;
 use strata_data::file_digest;
-use strata_nn::foreign::{GivenWeights, Target, read_weights};
+use strata_nn::foreign::{ForeignError, GivenWeights, Mismatch, Target, read_weights};
 use strata_package::{Identity, Store};
 
 use super::train::read_recipe;
@@ -25,6 +25,18 @@ pub(super) fn run(args: Import, output: Output) -> anyhow::Result<()> {
     };
     let seed = args.fresh_heads.then_some(recipe.seed);
     let given = read_weights(&args.weights, target, seed)?;
+    if !args.ignore_extra && !given.extra.is_empty() {
+        let extra = given.extra.clone();
+        let mismatch = Mismatch {
+            extra,
+            ..Mismatch::default()
+        };
+        return Err(ForeignError::Mismatch {
+            path: args.weights,
+            mismatch: Box::new(mismatch),
+        })
+        .context("the file may be another network's; --ignore-extra leaves out what is extra");
+    }
     tell(&given, output);
     let file = file_digest(&args.weights)
         .with_context(|| format!("cannot read {}", args.weights.display()))?;

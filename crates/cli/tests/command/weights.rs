@@ -241,6 +241,31 @@ fn weights_that_do_not_fit_leave_no_version() {
         "{ran:?}"
     );
 
+    // A file that has more is another network's, unless the user knows better.
+    let head = "head = { task = \"third\", layers = [{ dense = { units = 3 } }] }";
+    let deeper = text.replace(
+        head,
+        &format!("{head}\n\n[[levels]]\nname = \"last\"\n{head}"),
+    );
+    place.write("deeper.toml", deeper);
+    let train = ["train", "deeper.toml", "--set", "name=deeper", "--set"];
+    place
+        .run(&[&train[..], &["train.strategy=deep-supervision"]].concat())
+        .success();
+    place
+        .run(&["export", "deeper", "deeper.safetensors"])
+        .success();
+    let args = ["import", "recipe.toml", "deeper.safetensors"];
+    let words = [
+        "deeper.safetensors does not fit the network",
+        "extra: 2",
+        "`last.head.0.bias`: found [3]",
+        "--ignore-extra",
+    ];
+    place.check_fails(&args, &words);
+    let imported = place.answer(&[&args[..], &["--ignore-extra"]].concat());
+    assert_eq!(imported["unused"].as_array().unwrap().len(), 2);
+
     place.write("cut.pth", b"PK\x03\x04");
     place.check_fails(&["import", "recipe.toml", "cut.pth"], &["cut.pth: "]);
     place.check_fails(

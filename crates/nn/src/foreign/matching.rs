@@ -34,6 +34,8 @@ pub(super) struct Wanted {
 /// What a file has of what is wanted.
 #[derive(Debug)]
 pub(super) struct Choice<'a> {
+    /// What stands before each key that the network has in mind.
+    pub(super) prefix: String,
     pub(super) found: Vec<Found<'a>>,
     pub(super) mismatch: Mismatch,
     /// Levels whose heads are not there.
@@ -119,6 +121,7 @@ pub(super) fn choose<'a>(
         .map(|(key, entry)| (key.clone(), entry.shape.clone()))
         .collect();
     Choice {
+        prefix,
         found,
         mismatch,
         fresh_heads,

@@ -12,7 +12,10 @@ mod pickle;
 mod pytorch;
 mod safetensors_file;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use strata_spec::{Level, Name, level_shapes, networks::NamedNetwork, paths::HEAD};
 
@@ -48,6 +51,9 @@ pub struct GivenWeights {
     /// Keys in the file that the network has no use for, and their shapes, in order. Counters of batches are not among
     /// them.
     pub unused: Vec<(String, Vec<usize>)>,
+    /// Those of `unused` for which there is no reason, so that the file may be another network's: neither auxiliary heads that
+    /// the network has where it is not told to leave them out, nor heads in whose place others begin afresh.
+    pub extra: Vec<(String, Vec<usize>)>,
 }
 
 /// Reads the weights of a network from a safetensors or PyTorch file (`.pth`, `.pt`, `.th`).
@@ -99,6 +105,16 @@ pub fn read_weights(
         let head = fresh.iter().filter(|(name, _)| is_of_head(name));
         tensors[index].extend(head.map(|(name, tensor)| (name.clone(), tensor.clone())));
     }
+    let left_out = left_out(target);
+    let has_reason = |key: &str| {
+        let key = key.strip_prefix(&choice.prefix);
+        key.is_some_and(|key| {
+            left_out.contains(key) || fresh_heads.is_some() && is_key_of_head(key, target, &wanted)
+        })
+    };
+    let unused = choice.mismatch.extra;
+    let extra = unused.iter().filter(|(key, _)| !has_reason(key));
+    let extra = extra.cloned().collect();
     let levels = target.levels.iter().zip(&shapes).zip(tensors);
     let levels: Result<Vec<LevelWeights>, WeightsError> = levels
         .map(|((level, shapes), tensors)| LevelWeights::new(tensors, level, shapes))
@@ -110,7 +126,8 @@ pub fn read_weights(
             .iter()
             .map(|&index| target.levels[index].name.clone())
             .collect(),
-        unused: choice.mismatch.extra,
+        unused,
+        extra,
     })
 }
 
@@ -173,6 +190,30 @@ fn published(target: Target<'_>) -> BTreeMap<Name, BTreeMap<String, String>> {
         .collect()
 }
 
+/// Keys that the network has where it is not told to leave heads out.
+fn left_out(target: Target<'_>) -> BTreeSet<String> {
+    let whole = target.network.map(NamedNetwork::with_all_heads);
+    let whole = Target {
+        network: whole.as_ref(),
+        ..target
+    };
+    let keys = published(whole).into_values();
+    keys.flat_map(BTreeMap::into_values).collect()
+}
+
+/// Whether a key is one of a head, of this network or of another one with the same levels.
+fn is_key_of_head(key: &str, target: Target<'_>, wanted: &[Wanted]) -> bool {
+    let mut heads = wanted.iter().filter(|wanted| wanted.in_head);
+    let mut levels = target.levels.iter();
+    heads.any(|wanted| wanted.own == key || wanted.published.as_deref() == Some(key))
+        || levels.any(|level| {
+            let tensor = key.strip_prefix(level.name.as_str());
+            tensor
+                .and_then(|tensor| tensor.strip_prefix('.'))
+                .is_some_and(is_of_head)
+        })
+}
+
 /// The key of a tensor that has no published one.
 fn own(level: &Level, tensor: &str) -> String {
     format!("{}.{tensor}", level.name)
@@ -181,4 +222,26 @@ fn own(level: &Level, tensor: &str) -> String {
 fn is_of_head(name: &str) -> bool {
     name.strip_prefix(HEAD)
         .is_some_and(|rest| rest.starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auxiliary_heads_that_a_network_leaves_out_are_known() {
+        let network: NamedNetwork =
+            serde_json::from_str(r#"{ "googlenet": { "auxiliary": false, "cuts": [] } }"#).unwrap();
+        let target = Target {
+            input: &[],
+            levels: &[],
+            network: Some(&network),
+        };
+        let keys = left_out(target);
+        assert!(keys.contains("aux1.conv.conv.weight") && keys.contains("aux2.fc2.bias"));
+        assert!(!published(target).values().any(|keys| {
+            let mut keys = keys.values();
+            keys.any(|key| key.starts_with("aux"))
+        }));
+    }
 }

@@ -108,6 +108,18 @@ impl NamedNetwork {
         })
     }
 
+    /// The same network with every auxiliary head that it was published with.
+    #[must_use]
+    pub fn with_all_heads(&self) -> Self {
+        let mut whole = self.clone();
+        match &mut whole {
+            Self::Googlenet(network) => (network.auxiliary, network.cuts) = (true, None),
+            Self::InceptionV3(network) => (network.auxiliary, network.cuts) = (true, None),
+            _ => {}
+        }
+        whole
+    }
+
     /// Its levels, with a head for `classes` classes of `task` on the last one and, in networks with auxiliary heads, on
     /// those that end where these stand.
     ///
