@@ -201,7 +201,7 @@ pub(crate) struct Train {
     /// Folder of the run, which must not exist [default: runs/NAME-NUMBER]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(crate) run: Option<PathBuf>,
-    /// Go on with a run that was stopped
+    /// Go on with a run that was stopped; its result is packaged unless --no-package is given again
     #[arg(long, value_name = "RUN", conflicts_with = "recipe")]
     pub(crate) resume: Option<PathBuf>,
     /// Leave the result in the run's folder; `strata models add RUN` packages it later

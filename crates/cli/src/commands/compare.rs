@@ -10,6 +10,7 @@ use strata_train::{
     Cell, Run, Summary, TrainError, check_available, comparison_page, mebibytes, points, summaries,
 };
 
+use super::models::usage;
 use super::train::{learn, load_data, read_recipe};
 use crate::{
     Stopped,
@@ -26,7 +27,11 @@ pub(super) fn run(args: Compare, output: Output) -> anyhow::Result<()> {
     let base = folder_of(&args.recipe);
     let mut ways = Vec::new();
     for way in &args.strategies {
-        ways.push(way_of(way)?);
+        let overrides = way_of(way)?;
+        if ways.contains(&overrides) {
+            return Err(usage(format!("--strategies: `{way}` is given twice")));
+        }
+        ways.push(overrides);
     }
     // Every recipe is checked before the first training.
     let mut recipes = Vec::new();

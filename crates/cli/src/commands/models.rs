@@ -130,7 +130,7 @@ pub(super) fn exact(model: &Selector, expected: &str) -> anyhow::Result<u64> {
 }
 
 /// Wrong usage that depends on several arguments, told as clap tells of each.
-fn usage(text: String) -> anyhow::Error {
+pub(super) fn usage(text: String) -> anyhow::Error {
     Cli::command()
         .error(ErrorKind::ValueValidation, text)
         .into()

@@ -32,6 +32,16 @@ fn wrong_usage_ends_with_2_and_says_what_is_right() {
         &["train", "--resume", "a", "--set", "seed=1"],
         &["cannot be used with"],
     );
+    check_usage(
+        &place,
+        &[
+            "compare",
+            "recipe.toml",
+            "--strategies",
+            "local,local:cross-entropy",
+        ],
+        &["--strategies: `local:cross-entropy` is given twice"],
+    );
     check_usage(&place, &["predict", "tiny"], &["<INPUT>"]);
     check_usage(
         &place,
