@@ -53,6 +53,9 @@ pub enum ServeError {
     /// Spans cannot be sent with the settings of the environment.
     #[error("spans cannot be sent: {0}")]
     Telemetry(String),
+    /// The operating system gives no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(String),
     /// The operating system refused a thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

@@ -46,6 +46,11 @@ fn a_line_for_each_request_says_who_and_what_and_nothing_that_was_asked() {
     let server = Server::start(&place, &["--log-requests"]);
     assert_eq!(ask(&server, key), 200);
     assert_eq!(server.ask("", "/v2/models/tiny?secret=1", None).0, 401);
+    let named = agent()
+        .get(format!("{}/v2/health/live", server.address))
+        .call()
+        .unwrap();
+    let named = named.headers()["x-request-id"].to_str().unwrap().to_owned();
     assert_eq!(server.ask(key, "/v2/models/none-of-these", None).0, 403);
     assert_eq!(server.ask(key, "/nothing/of/the/kind", None).0, 404);
     let (_, notes) = server.stop();
@@ -53,9 +58,11 @@ fn a_line_for_each_request_says_who_and_what_and_nothing_that_was_asked() {
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let lines: Vec<Value> = lines.filter(|line| line["event"] == "request").collect();
-    let [answered, unknown, refused, nothing] = &lines[..] else {
+    let [answered, unknown, alive, refused, nothing] = &lines[..] else {
         panic!("{notes}");
     };
+    assert_eq!((&alive["request"], named.len()), (&json!(named), 16));
+    assert_ne!(unknown["request"], alive["request"]);
     assert_eq!(answered["route"], "/v2/models/{model}/infer");
     assert_eq!(
         (&answered["model"], &answered["version"]),

@@ -174,9 +174,10 @@ pub(crate) async fn answer(
     service: &Service,
     state: &Arc<State>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<Body> {
     let start = Instant::now();
+    state.observer.name(request.headers_mut());
     let path = request.uri().path();
     let call = CALLS.iter().find(|call| call.path == path);
     let mut caller = None;

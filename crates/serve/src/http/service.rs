@@ -63,7 +63,8 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Response {
     let start = Instant::now();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    state.observer.name(&mut head.headers);
     let mut trail = Trail {
         route: None,
         version: None,

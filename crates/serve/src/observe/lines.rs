@@ -33,7 +33,7 @@ struct Line<'a> {
     ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     stages_ms: Option<Stages>,
-    /// The caller's `X-Request-Id`, if it is short and printable.
+    /// The caller's `X-Request-Id`, if it is short and printable, or else the one that it got with the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<&'a str>,
     /// Of the `traceparent`, if there is a valid one.

@@ -6,14 +6,16 @@ mod spans;
 
 use std::{
     net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
-use hyper::HeaderMap;
+use hyper::{HeaderMap, header::HeaderValue};
 
 use self::spans::Spans;
 use crate::{
     ServeError, ServeOptions,
+    http::{REQUEST_ID, request_id},
     log::Log,
     runtime::{Took, Version},
 };
@@ -21,8 +23,16 @@ use crate::{
 /// Tells of each request that came to its end.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
-    lines: Option<Log>,
+    lines: Option<Lines>,
     spans: Option<Spans>,
+}
+
+#[derive(Debug)]
+struct Lines {
+    log: Log,
+    /// Of the first request without a name; those of the others follow.
+    first: u64,
+    named: AtomicU64,
 }
 
 /// A request that came to its end, answered or refused.
@@ -49,10 +59,32 @@ impl Observer {
     /// # Errors
     /// The thread that sends spans cannot be started, or the settings in the environment are wrong.
     pub(crate) fn new(options: &ServeOptions, log: &Log) -> Result<Self, ServeError> {
+        let lines = || -> Result<Lines, ServeError> {
+            let first = getrandom::u64().map_err(|error| ServeError::Random(error.to_string()))?;
+            Ok(Lines {
+                log: log.clone(),
+                first,
+                named: AtomicU64::new(0),
+            })
+        };
         Ok(Self {
-            lines: options.log_requests.then(|| log.clone()),
+            lines: options.log_requests.then(lines).transpose()?,
             spans: options.export_spans.then(Spans::start).transpose()?,
         })
+    }
+
+    /// Names a request that has no name, or one that is not taken, so that its line is found by what its caller was told.
+    pub(crate) fn name(&self, headers: &mut HeaderMap) {
+        let Some(lines) = &self.lines else { return };
+        if request_id(headers).is_some() {
+            return;
+        }
+        let number = lines
+            .first
+            .wrapping_add(lines.named.fetch_add(1, Ordering::Relaxed));
+        if let Ok(name) = HeaderValue::try_from(format!("{number:016x}")) {
+            headers.insert(REQUEST_ID, name);
+        }
     }
 
     /// Tells of a request. What is told is handed to others, so this takes no longer than to write it down.
@@ -61,8 +93,8 @@ impl Observer {
             return;
         }
         let end = SystemTime::now();
-        if let Some(log) = &self.lines {
-            lines::write(log, exchange, end);
+        if let Some(lines) = &self.lines {
+            lines::write(&lines.log, exchange, end);
         }
         if let Some(spans) = &self.spans {
             spans.record(exchange, end);
