@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use strata_spec::{Augmentation, DataDigest, DataSpec, Validation};
 
 use crate::{DataError, Preparer, stratified};
@@ -86,6 +88,46 @@ impl Dataset {
         self.validation = Some(self.train.select(&held));
         self.train = self.train.select(&train);
         Ok(self)
+    }
+}
+
+impl Dataset {
+    /// Gives the classes of a source, a place in `origins`, the numbers that they have in `names`; as they are if nothing
+    /// says what they are called.
+    ///
+    /// # Errors
+    /// The classes of the source that are not among `names`; then nothing was changed.
+    ///
+    /// # Panics
+    /// There is no such source.
+    pub fn number_classes(&mut self, origin: usize, names: &[String]) -> Result<(), Vec<String>> {
+        let own = &self.origins[origin].labels;
+        if own.is_empty() || own == names {
+            return Ok(());
+        }
+        let numbers: HashMap<&String, u32> = names.iter().zip(0..).collect();
+        let unknown = own.iter().filter(|name| !numbers.contains_key(name));
+        let unknown: Vec<String> = unknown.cloned().collect();
+        if !unknown.is_empty() {
+            return Err(unknown);
+        }
+        let numbers: Vec<u32> = own.iter().map(|name| numbers[name]).collect();
+        for images in [
+            Some(&mut self.train),
+            self.validation.as_mut(),
+            Some(&mut self.test),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            for row in 0..images.len() {
+                if images.origin(row) == origin {
+                    images.labels[row] = numbers[images.labels[row] as usize];
+                }
+            }
+        }
+        names.clone_into(&mut self.origins[origin].labels);
+        Ok(())
     }
 }
 
@@ -182,6 +224,39 @@ mod tests {
         assert_eq!(chosen.labels, [9, 7, 9]);
         assert_eq!((chosen.len(), chosen.row(1)), (3, [0, 1].as_slice()));
         assert!(images.select(&[]).is_empty());
+    }
+
+    #[test]
+    fn classes_take_the_numbers_of_their_names() {
+        let images = |labels: &[u32]| Images {
+            height: 1,
+            width: 1,
+            channels: 1,
+            pixels: vec![0; labels.len()],
+            labels: labels.to_vec(),
+            origins: vec![0, 0, 1],
+        };
+        let names = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let origin = |words: &str| Origin {
+            name: String::new(),
+            labels: names(words),
+        };
+        let mut data = Dataset {
+            train: images(&[0, 1, 1]),
+            validation: Some(images(&[1, 1, 0])),
+            test: images(&[1, 0, 0]),
+            source: String::new(),
+            digests: Vec::new(),
+            origins: vec![origin("cat dog"), origin("bee cat")],
+        };
+        let before = data.clone();
+        let unknown = data.number_classes(0, &names("dog cow ant"));
+        assert_eq!((unknown, &data), (Err(names("cat")), &before));
+        data.number_classes(0, &names("dog ant cat")).unwrap();
+        assert_eq!(data.train.labels, [2, 0, 1]);
+        assert_eq!(data.validation.unwrap().labels, [0, 0, 0]);
+        assert_eq!(data.test.labels, [0, 2, 0]);
+        assert_eq!(data.origins, [origin("dog ant cat"), origin("bee cat")]);
     }
 
     #[test]

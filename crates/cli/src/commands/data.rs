@@ -6,7 +6,7 @@ use strata_data::{Dataset, Places, Preparer, catalogue, fetch, load, load_offlin
 use strata_spec::{DataSpec, Manifest};
 use strata_train::{ExitResult, Metrics, exit_results, follow, held_rows_of_task};
 
-use super::{inspect, opened::Opened};
+use super::{classes::number_as_in, inspect, opened::Opened};
 use crate::{
     args::{Data as Command, Eval},
     output::Output,
@@ -120,7 +120,7 @@ pub(super) fn data_for(
 ) -> anyhow::Result<Dataset> {
     match named {
         Some(source) => load_sources(manifest, &[source.to_owned()], preparer, output),
-        None => data_of(manifest, preparer),
+        None => data_of(manifest, preparer, output),
     }
 }
 
@@ -155,6 +155,7 @@ pub(super) fn load_sources(
     for (origin, name) in data.origins.iter_mut().zip(names) {
         name.clone_into(&mut origin.name);
     }
+    number_as_in(manifest, &mut data, output)?;
     Ok(data)
 }
 
@@ -171,7 +172,11 @@ fn mixture(sources: &[&str]) -> DataSpec {
 }
 
 /// What the model learned from, known by the digests of its files, if it is on this machine.
-pub(super) fn data_of(manifest: &Manifest, preparer: &Preparer) -> anyhow::Result<Dataset> {
+pub(super) fn data_of(
+    manifest: &Manifest,
+    preparer: &Preparer,
+    output: Output,
+) -> anyhow::Result<Dataset> {
     let mixed = manifest.mixed_sources();
     let known = || catalogue().chain(["digits"]);
     let candidates = if mixed.is_empty() {
@@ -186,9 +191,10 @@ pub(super) fn data_of(manifest: &Manifest, preparer: &Preparer) -> anyhow::Resul
     for spec in candidates {
         let (here, places) = (Path::new("."), Places::from_env());
         let found = load_offline(&spec, preparer, here, manifest.data_classes(), &places);
-        if let Ok(Some(data)) = found
+        if let Ok(Some(mut data)) = found
             && data.digests == manifest.lineage.data
         {
+            number_as_in(manifest, &mut data, output)?;
             return Ok(data);
         }
     }

@@ -1,3 +1,4 @@
+mod classes;
 mod compare;
 mod data;
 mod exits;

@@ -14,6 +14,7 @@ use strata_package::{Identity, Store};
 use strata_spec::{Preparation, Recipe};
 use strata_train::{Outcome, Run, TrainError, Trained, check_available, origin_of, train};
 
+use super::classes::{check_groups, number_as_recipe};
 use crate::{
     Stopped,
     args::Train,
@@ -129,19 +130,22 @@ pub(super) fn read_recipe(file: &Path, overrides: &[String]) -> anyhow::Result<R
     )?)
 }
 
-/// The data of a recipe, downloaded if need be.
+/// The data of a recipe, downloaded if need be, its classes numbered as the recipe names them.
 pub(super) fn load_data(recipe: &Recipe, base: &Path, output: Output) -> anyhow::Result<Dataset> {
     let mut bar = DownloadBar::new(output);
     let classes = recipe.data_classes();
     let Preparation::Image(image) = &recipe.preparation;
-    Ok(load(
+    let mut data = load(
         &recipe.data,
         &Preparer::new(image),
         base,
         classes,
         &Places::from_env(),
         &mut |progress| bar.show(progress),
-    )?)
+    )?;
+    number_as_recipe(recipe, &mut data)?;
+    check_groups(recipe, &data)?;
+    Ok(data)
 }
 
 /// Whether Ctrl-C was pressed, or SIGTERM came, since this was first called.

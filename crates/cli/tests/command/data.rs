@@ -255,6 +255,93 @@ fn a_folder_of_images_is_learned_and_its_folders_name_the_classes() {
     place.check_fails(&["train", "photos.toml"], &["photos/d: no image files"]);
 }
 
+/// Puts 40 images of each class into a folder for it.
+fn write_photos(place: &Place, folder: &str, classes: &[(usize, &str)]) {
+    for (class, name) in classes {
+        fs::create_dir_all(place.path(folder).join(name)).unwrap();
+        for row in 0..40 {
+            place.write(&format!("{folder}/{name}/{row}.png"), png_of(*class, row));
+        }
+    }
+}
+
+fn accuracy(place: &Place, args: &[&str]) -> f64 {
+    let answer = place.answer(args);
+    answer["metrics"]["test.accuracy"].as_f64().unwrap()
+}
+
+#[test]
+fn classes_of_a_folder_are_known_by_their_names() {
+    let place = with_photos();
+    place.run(&["train", "photos.toml"]).success();
+    // Only some of them.
+    write_photos(&place, "two", &[(1, "b-middle"), (2, "c-right")]);
+    let found = accuracy(&place, &["eval", "tiny", "--data", "./two"]);
+    assert!(found > 0.8, "{found}");
+    let retrain = ["level", "retrain", "tiny", "top", "--data", "./two"];
+    let retrained = place.answer(&retrain);
+    assert_eq!(retrained["version"], 2, "{retrained}");
+    // One that is unknown.
+    write_photos(&place, "more", &[(0, "a-left"), (2, "z-right")]);
+    let lists =
+        "`third` of tiny@1 has 3 (a-left, b-middle, c-right), the data has 2 (a-left, z-right)";
+    let words = ["unknown classes: z-right", lists];
+    place.check_fails(&["eval", "tiny@1", "--data", "./more"], &words);
+    let retrain = ["level", "retrain", "tiny@1", "top", "--data", "./more"];
+    place.check_fails(&retrain, &words);
+    // All are unknown: only as many can be meant by their order.
+    let others = [(0, "1"), (1, "2"), (2, "3")];
+    write_photos(&place, "others", &others);
+    let args = ["eval", "tiny@1", "--data", "./others"];
+    assert!(accuracy(&place, &args) > 0.8);
+    let ran = place.run(&args).success();
+    assert!(ran.err.contains("taken in their order"), "{ran:?}");
+    write_photos(&place, "fewer", &others[..2]);
+    place.check_fails(
+        &["eval", "tiny@1", "--data", "./fewer"],
+        &["which classes are which cannot be told"],
+    );
+}
+
+#[test]
+fn labels_of_a_recipe_in_another_order_are_those_of_the_folders() {
+    let place = with_photos();
+    let labels = "tasks[0].classification.labels=[\"c-right\", \"a-left\", \"b-middle\"]";
+    let args = ["train", "photos.toml", "--set", labels];
+    let found = accuracy(&place, &args);
+    assert!(found > 0.8, "{found}");
+    place.write("image.png", png_of(2, 50));
+    let answer = place.answer(&["predict", "tiny", "image.png"]);
+    let prediction = &answer["predictions"][0];
+    assert_eq!(
+        (&prediction["class"], &prediction["label"]),
+        (&json!(0), &json!("c-right"))
+    );
+    let again = accuracy(&place, &["eval", "tiny", "--data", "./photos"]);
+    assert_eq!(again, found);
+    // One that is unknown has another name in the recipe, unless a known one is elsewhere.
+    let label = |labels: &str| format!("tasks[0].classification.labels={labels}");
+    let labels = label("[\"left\", \"b-middle\", \"right\"]");
+    place
+        .run(&["train", "photos.toml", "--set", &labels])
+        .success();
+    let labels = label("[\"b-middle\", \"left\", \"right\"]");
+    place.check_fails(
+        &["train", "photos.toml", "--set", &labels],
+        &["task `third`: unknown classes: a-left, c-right: its labels are b-middle, left, right"],
+    );
+}
+
+#[test]
+fn groups_of_classes_that_the_data_does_not_have_are_refused() {
+    let place = Place::with_identity();
+    let groups = "tasks[0].classification.groups=[[0], [1], [77]]";
+    place.check_fails(
+        &["train", "recipe.toml", "--set", groups],
+        &["task `third`, groups: the data has 3 classes, counted from 0, found 77"],
+    );
+}
+
 #[test]
 fn inspection_names_repeated_and_unreadable_images() {
     let place = with_photos();

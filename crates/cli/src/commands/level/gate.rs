@@ -199,7 +199,7 @@ impl Verdict {
 /// The data whose test rows the model did not learn from.
 fn held_rows(base: &Base, manifest: &Manifest, preparer: &Preparer) -> anyhow::Result<Dataset> {
     match &base.gate.data[..] {
-        [] => data_of(manifest, preparer)
+        [] => data_of(manifest, preparer, base.output)
             .context("no held rows to measure the change on (--force makes the version without)"),
         sources => load_sources(manifest, sources, preparer, base.output),
     }

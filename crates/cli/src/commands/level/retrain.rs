@@ -8,6 +8,7 @@ use strata_train::{Retraining, recipe_digest, retrain};
 
 use super::{
     super::{
+        classes::number_as_in,
         data::load_sources,
         train::{load_data, read_recipe},
     },
@@ -29,7 +30,11 @@ pub(super) fn learned(
         .transpose()?;
     let Preparation::Image(image) = &manifest.preparation;
     let data = match (&base.gate.data[..], &recipe) {
-        ([], Some((recipe, folder))) => load_data(recipe, folder, base.output)?,
+        ([], Some((recipe, folder))) => {
+            let mut data = load_data(recipe, folder, base.output)?;
+            number_as_in(manifest, &mut data, base.output)?;
+            data
+        }
         ([], None) => bail!("expected a recipe or --data SOURCE"),
         (sources, _) => load_sources(manifest, sources, &Preparer::new(image), base.output)?,
     };
