@@ -137,12 +137,10 @@ impl LiveKeys {
             return None;
         }
         // Where there was one, none is no list of nobody: a folder that is away would make every caller's key a wrong one.
-        let is_gone = matches!(stamp, Ok(None)) && seen.is_some();
-        let stamp = stamp.map_err(|error| error.to_string());
-        let stamp = stamp.and_then(|stamp| match is_gone {
-            true => Err(format!("{} is gone", self.store.path().display())),
-            false => Ok(stamp),
-        });
+        let stamp = match stamp {
+            Ok(None) if seen.is_some() => Err(format!("{} is gone", self.store.path().display())),
+            stamp => stamp.map_err(|error| error.to_string()),
+        };
         let ring = stamp.and_then(|stamp| {
             let keys = self.store.list().map_err(|error| error.to_string())?;
             *seen = stamp;
