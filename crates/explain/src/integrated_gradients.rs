@@ -117,7 +117,7 @@ impl Explainer {
         assert!(!normalisation.is_empty(), "at least one channel");
         Self {
             // Also of a network that learned in `bf16`: its gradients would be too coarse to add up.
-            network: Network::with_weights(input, levels, weights, Precision::F32),
+            network: Network::fixed(input, levels, weights, Precision::F32),
             normalisation: normalisation.to_vec(),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::{
-    module::{Module, Param},
+    module::{Module, Param, ParamId},
     tensor::{Device, Tensor, TensorData},
 };
 use strata_kernels::Window;
@@ -161,7 +161,7 @@ pub(crate) struct Running {
 }
 
 impl Levels {
-    /// Modules of checked levels, and the running statistics that they refer to.
+    /// Modules of checked levels, none of whose weights learns yet, and the running statistics that they refer to.
     pub(crate) fn build(
         levels: &[Level],
         shapes: &[LevelShapes],
@@ -344,15 +344,13 @@ impl Builder<'_> {
 
     fn parameter<const D: usize>(&self, path: &str, name: &str) -> Param<Tensor<D>> {
         let data = data_of(self.weights.of(path, name));
-        Param::from_tensor(Tensor::from_data(data, self.device))
+        Param::initialized(ParamId::new(), Tensor::from_data(data, self.device))
     }
 
     fn kernel(&self, path: &str) -> Param<Tensor<4>> {
         let (values, shape) = kernel_in_kernels_order(self.weights.of(path, "weight"));
-        Param::from_tensor(Tensor::from_data(
-            TensorData::new(values, shape),
-            self.device,
-        ))
+        let data = TensorData::new(values, shape);
+        Param::initialized(ParamId::new(), Tensor::from_data(data, self.device))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     forward::{Batch, Pass, Statistics},
     fresh::fresh_weights,
     layers::{LevelModule, Levels, Running, read_tensor},
+    learn::track,
     mirror::{average, mirrored, mirrored_shape},
     precision::{format_of_maps, resolve},
 };
@@ -71,11 +72,27 @@ impl Network {
         weights: &[LevelWeights],
         precision: Precision,
     ) -> Self {
+        let mut network = Self::fixed(input, levels, weights, precision);
+        network.assign(Role::end_to_end(levels.len()));
+        network
+    }
+
+    /// The same for a network that only answers and gives gradients of its input: it does not learn, and no gradients of its
+    /// weights are computed.
+    ///
+    /// # Panics
+    /// Those of [`Network::with_weights`].
+    pub fn fixed(
+        input: &[usize],
+        levels: &[Level],
+        weights: &[LevelWeights],
+        precision: Precision,
+    ) -> Self {
         assert_eq!(levels.len(), weights.len(), "weights of every level");
         let device = Device::flex().autodiff();
         let shapes = level_shapes(input, levels).expect("checked levels");
         let (modules, running) = Levels::build(levels, &shapes, weights, &device);
-        let mut network = Self {
+        Self {
             specs: levels.to_vec(),
             sides: Vec::new(),
             shapes,
@@ -85,9 +102,7 @@ impl Network {
             precision: resolve(precision),
             seed: 0,
             device,
-        };
-        network.assign(Role::end_to_end(levels.len()));
-        network
+        }
     }
 
     /// Gives each level the layers that its objective needs beside its head (see [`crate::side_layers`]), with fresh weights
@@ -141,7 +156,9 @@ impl Network {
 
     fn set_side(&mut self, index: usize, weights: &LevelWeights) {
         let (level, shapes) = &self.sides[index];
-        self.levels.levels[index].set_side(level, shapes, weights, &self.device, &mut self.running);
+        let module = &mut self.levels.levels[index];
+        module.set_side(level, shapes, weights, &self.device, &mut self.running);
+        track(&mut module.side, true);
     }
 
     /// The number format in use; never `auto`.

@@ -197,7 +197,7 @@ impl Network {
 }
 
 /// Says whether gradients of layers' weights are wanted.
-fn track(layers: &mut Vec<LayerModule>, wanted: bool) {
+pub(crate) fn track(layers: &mut Vec<LayerModule>, wanted: bool) {
     struct Track(bool);
     impl ModuleMapper for Track {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
