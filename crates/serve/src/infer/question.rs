@@ -185,34 +185,65 @@ fn elements(input: &Tensor) -> Result<usize, Refusal> {
     )
 }
 
-/// The size of an element in bytes, and how numbers are made of them.
-type RawForm = (usize, fn(&[u8]) -> Vec<f32>);
+/// The size of an element in bytes, and how numbers are made of them, behind those that are there.
+type RawForm = (usize, fn(&[u8], &mut Vec<f32>));
 
 fn raw_fp32() -> RawForm {
-    (4, |bytes| read_each(bytes, f32::from_le_bytes))
+    (4, |bytes, numbers| {
+        read_each(bytes, numbers, f32::from_le_bytes);
+    })
 }
 
 fn raw_fp64() -> RawForm {
-    (8, |bytes| {
-        read_each(bytes, |bytes| f64::from_le_bytes(bytes) as f32)
+    (8, |bytes, numbers| {
+        read_each(bytes, numbers, |bytes| f64::from_le_bytes(bytes) as f32);
     })
 }
 
 fn raw_fp16() -> RawForm {
-    (2, |bytes| {
-        read_each(bytes, |bytes| f16::from_le_bytes(bytes).to_f32())
+    (2, |bytes, numbers| {
+        read_each(bytes, numbers, |bytes| f16::from_le_bytes(bytes).to_f32());
     })
 }
 
 fn raw_bf16() -> RawForm {
-    (2, |bytes| {
-        read_each(bytes, |bytes| bf16::from_le_bytes(bytes).to_f32())
+    (2, |bytes, numbers| {
+        read_each(bytes, numbers, |bytes| bf16::from_le_bytes(bytes).to_f32());
     })
 }
 
-fn read_each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+fn read_each<const N: usize>(bytes: &[u8], numbers: &mut Vec<f32>, read: impl Fn([u8; N]) -> f32) {
     let (chunks, _) = bytes.as_chunks();
-    chunks.iter().map(|chunk| read(*chunk)).collect()
+    numbers.extend(chunks.iter().map(|chunk| read(*chunk)));
+}
+
+/// Numbers that are read and looked at together: they lie in a first-level cache then.
+const TOGETHER: usize = 2048;
+
+/// The numbers, if all are finite.
+fn finite(content: Content, (size, read): RawForm) -> Result<Option<Vec<f32>>, Refusal> {
+    let bytes = match content {
+        Content::Raw(bytes) => bytes,
+        content => return numbers(content).map(|all| Some(all).filter(|all| are_finite(all))),
+    };
+    let mut numbers = Vec::with_capacity(bytes.len() / size);
+    for part in bytes.chunks(TOGETHER * size) {
+        let before = numbers.len();
+        read(part, &mut numbers);
+        if !are_finite(&numbers[before..]) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(numbers))
+}
+
+/// Looks at many at once, which a search for the first that is not finite could not.
+fn are_finite(numbers: &[f32]) -> bool {
+    let are_finite = |part: &[f32]| {
+        part.iter()
+            .fold(true, |all, number| all & number.is_finite())
+    };
+    numbers.chunks(4096).all(are_finite)
 }
 
 /// Refuses what has no form but the raw one.
@@ -246,18 +277,14 @@ fn prepared(
             input.shape
         ));
     }
-    let (size, read) = raw_form();
-    check_size(&input, size)?;
-    let numbers = match input.content {
-        Content::Raw(bytes) => read(&bytes),
-        content => numbers(content)?,
-    };
-    if !numbers.iter().all(|number| number.is_finite()) {
-        return wrong(format!(
+    let raw_form = raw_form();
+    check_size(&input, raw_form.0)?;
+    match finite(input.content, raw_form)? {
+        Some(numbers) => Ok(Source::Prepared(numbers)),
+        None => wrong(format!(
             "input `{INPUT}`: holds a number that is not finite"
-        ));
+        )),
     }
-    Ok(Source::Prepared(numbers))
 }
 
 fn pixels(input: Tensor) -> Result<Source, Refusal> {

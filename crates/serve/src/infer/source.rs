@@ -67,9 +67,9 @@ impl Source {
                 for picture in bytes.chunks(height * width * channels) {
                     waiter.check()?;
                     let row = preparer.pixels(height, width, channels, picture);
-                    rows.extend(row.map_err(|error| {
-                        Refusal::Malformed(format!("input `{INPUT}`: {error}"))
-                    })?);
+                    let row = row
+                        .map_err(|error| Refusal::Malformed(format!("input `{INPUT}`: {error}")))?;
+                    append(&mut rows, row);
                 }
             }
             Self::Encoded(files) => {
@@ -90,11 +90,20 @@ impl Source {
                     }
                     let (height, width) = (image.height, image.width);
                     let row = preparer.pixels(height, width, image.channels, &image.pixels);
-                    rows.extend(row.map_err(broken)?);
+                    append(&mut rows, row.map_err(broken)?);
                 }
             }
         }
         Ok(rows)
+    }
+}
+
+/// Without a copy of the first one, which mostly is the only one.
+fn append(rows: &mut Vec<f32>, row: Vec<f32>) {
+    if rows.is_empty() {
+        *rows = row;
+    } else {
+        rows.extend(row);
     }
 }
 

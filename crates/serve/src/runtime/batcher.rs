@@ -24,8 +24,9 @@ use crate::metrics::BatchMetrics;
 /// Rows that take longer than [`BatchLimits::inline`] go to an actor: a thread that owns the computing
 /// and takes from a bounded queue whatever waits there, up to a batch. There is no delay that waits for a
 /// batch to fill: while one is computed, the next one gathers. Callers that left or whose time is up are
-/// skipped. A batch has no more rows than the latency target allows: who comes waits at most for one batch that is being
-/// computed, and then for its own, so each may take half of it.
+/// skipped. A batch has no more rows than are of use, as measured: where a row takes no less time in a larger one, its rows
+/// would only wait for each other. Nor has it more than the latency target allows: who comes waits at most for one batch
+/// that is being computed, and then for its own, so each may take half of it.
 ///
 /// Rows that take less are computed where they are. To hand a row to another thread and to be woken by it
 /// costs more than a small network does, so a batch could not win back what gathering it takes.
@@ -112,6 +113,9 @@ pub(super) struct Desk {
     pub(super) scratch: Scratch,
     pub(super) answers: Answers,
 }
+
+/// Of so many batches one takes all rows that it may.
+const TRIAL_EVERY: u32 = 64;
 
 thread_local! {
     /// For rows that are computed on the threads that serve connections.
@@ -257,10 +261,14 @@ impl Shared {
     }
 
     /// The actor's command to give the jobs of the next batch; none when it is to end.
-    fn next_batch(&self) -> Option<Vec<Job>> {
+    fn next_batch(&self, is_trial: bool) -> Option<Vec<Job>> {
         let mut queue = self.lock();
         loop {
-            let batch = queue.take(self.batch_rows());
+            let batch = queue.take(if is_trial {
+                self.most_rows()
+            } else {
+                self.batch_rows()
+            });
             self.metrics.queue.set(queue.rows() as i64);
             if !batch.is_empty() {
                 return Some(batch);
@@ -275,8 +283,13 @@ impl Shared {
         }
     }
 
-    /// The most rows of a batch at this moment.
+    /// The rows of a batch at this moment: as many as are of use.
     fn batch_rows(&self) -> usize {
+        self.pace.enough(self.most_rows())
+    }
+
+    /// The most rows of a batch at this moment.
+    fn most_rows(&self) -> usize {
         let most = self.limits.batch_rows;
         match self.limits.latency_target {
             Some(target) => self.pace.within(target / 2, most),
@@ -286,17 +299,25 @@ impl Shared {
 
     fn run(&self, mut desk: Desk) {
         let mut input = Vec::new();
-        while let Some(batch) = self.next_batch() {
-            input.clear();
-            batch
-                .iter()
-                .for_each(|job| input.extend_from_slice(&job.rows));
+        // What larger batches take is measured now and then, also if they are of no use.
+        let mut is_trial = (0..TRIAL_EVERY).map(|number| number == 0).cycle();
+        while let Some(batch) = self.next_batch(is_trial.next().unwrap_or(true)) {
+            let rows = match &batch[..] {
+                // Large ones mostly come alone, and are not copied.
+                [only] => &only.rows,
+                several => {
+                    input.clear();
+                    let rows = several.iter().map(|job| &job.rows);
+                    rows.for_each(|rows| input.extend_from_slice(rows));
+                    &input
+                }
+            };
             let ways: Vec<_> = batch
                 .iter()
                 .map(|job| (job.count, job.way.as_ref()))
                 .collect();
             let began = Instant::now();
-            let computed = self.compute(&input, &ways, &mut desk);
+            let computed = self.compute(rows, &ways, &mut desk);
             let mut first = 0;
             for job in batch {
                 let count = job.count;

@@ -17,6 +17,9 @@ pub(super) struct Pace {
 /// How much a new measurement counts, as a part of one.
 const WEIGHT: u64 = 8;
 
+/// What part of a row's time is given up for smaller batches.
+const HARDLY: u64 = 64;
+
 /// No further size is measured when the ones before took so long: a large network must not keep a server from starting.
 const MEASURE_TIME: Duration = Duration::from_secs(2);
 
@@ -72,6 +75,17 @@ impl Pace {
         Duration::from_nanos(of_row.saturating_mul(rows as u64))
     }
 
+    /// The fewest rows up to `most` with which a row takes hardly longer than with any other number of them: more together
+    /// would only make all of them wait for the last.
+    pub(super) fn enough(&self, most: usize) -> usize {
+        let of_row = self.of_row[..=self.class(most)].iter();
+        let of_row: Vec<_> = of_row.map(|time| time.load(Ordering::Relaxed)).collect();
+        let least = of_row.iter().copied().min().unwrap_or_default();
+        let hardly_longer = least.saturating_add(least / HARDLY);
+        let class = of_row.iter().position(|time| *time <= hardly_longer);
+        class.map_or(most, |class| most.min(1 << class))
+    }
+
     /// The most rows up to `most` that are computed within `time`; at least one.
     pub(super) fn within(&self, time: Duration, most: usize) -> usize {
         let time = nanoseconds(time);
@@ -122,6 +136,7 @@ mod tests {
         check(300, 8, 6);
         check(u64::MAX, 8, 8);
         check(u64::MAX, 5, 5);
+        assert_eq!([1, 2, 5, 8].map(|most| pace.enough(most)), [1, 2, 5, 8]);
         assert_eq!(pace.of(16, 8), Duration::from_nanos(800));
         assert_eq!(pace.of(16, 2), Duration::from_nanos(1280));
         assert_eq!(pace.of(0, 8), Duration::ZERO);
@@ -132,5 +147,10 @@ mod tests {
         assert_eq!(pace.within(Duration::from_nanos(400), 8), 4);
         pace.observe(4, Duration::from_nanos(160));
         assert_eq!(pace.within(Duration::from_nanos(400), 8), 6);
+        // More rows that gain nothing only wait for each other.
+        let pace = Pace {
+            of_row: [1000, 900, 890, 891].map(AtomicU64::new).into(),
+        };
+        assert_eq!([1, 2, 8].map(|most| pace.enough(most)), [1, 2, 2]);
     }
 }

@@ -73,9 +73,12 @@ fn a_full_queue_refuses_and_callers_that_left_or_are_late_are_skipped() {
     let mut late = shared.append(late(row(2))).unwrap();
     let _waits_too = shared.append(ask(row(3))).unwrap();
     let refused = shared.append(ask(row(4))).unwrap_err();
-    assert_eq!(refused, Unanswered::Full(shared.pace.of(4, 2)));
+    assert_eq!(
+        refused,
+        Unanswered::Full(shared.pace.of(4, shared.batch_rows()))
+    );
 
-    let batch = shared.next_batch().unwrap();
+    let batch = shared.next_batch(true).unwrap();
     assert_eq!(
         batch.iter().map(|job| &job.rows).collect::<Vec<_>>(),
         [&row(0), &row(3)]
@@ -85,12 +88,12 @@ fn a_full_queue_refuses_and_callers_that_left_or_are_late_are_skipped() {
 
     let _large = shared.append(ask(testing::rows(5, 4))).unwrap();
     assert_eq!(
-        shared.next_batch().unwrap().len(),
+        shared.next_batch(true).unwrap().len(),
         1,
         "a job larger than a batch goes alone"
     );
     shared.lock().is_open = false;
-    assert!(shared.next_batch().is_none());
+    assert!(shared.next_batch(true).is_none());
 }
 
 #[tokio::test]
@@ -124,7 +127,7 @@ fn a_batch_has_no_more_rows_than_its_bytes_and_the_latency_target_allow() {
         let waiting: Vec<_> = (0..8)
             .map(|seed| shared.append(ask(testing::rows(seed, 1))).unwrap())
             .collect();
-        assert_eq!(shared.next_batch().unwrap().len(), expected);
+        assert_eq!(shared.next_batch(true).unwrap().len(), expected);
         drop(waiting);
     };
     let row_bytes = testing::ROW * size_of::<f32>();
