@@ -36,6 +36,18 @@ pub(crate) struct Asked {
     pub(crate) deadline: std::time::Instant,
 }
 
+/// Reads a body that is an object in JSON.
+///
+/// # Errors
+/// It is no JSON, or something else: where fields are expected a list would do as well, with its elements in their order.
+pub(crate) fn object<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    let first = json.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first == Some(&b'[') {
+        return Err("expected an object, found a list".to_owned());
+    }
+    serde_json::from_slice(json).map_err(|error| error.to_string())
+}
+
 /// An answer in JSON.
 pub(crate) fn json(body: impl Into<bytes::Bytes>) -> Response {
     let mut response = Response::new(body.into().into());

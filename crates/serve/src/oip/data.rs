@@ -1,17 +1,26 @@
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor,
+};
 
 use crate::infer::{Data, NestedReader};
 
 impl<'de> Deserialize<'de> for Data {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut reader = NestedReader::default();
-        deserializer.deserialize_seq(List {
+        deserializer.deserialize_any(List {
             reader: &mut reader,
             depth: 0,
         })?;
         reader.finish()
+    }
+}
+
+impl Data {
+    /// Whether there is no list, but what stands in the place of one that was [lifted](super::lift).
+    pub(super) fn is_lifted(&self) -> bool {
+        self.shape.is_empty()
     }
 }
 
@@ -25,6 +34,14 @@ impl<'de> Visitor<'de> for List<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of numbers or texts")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        if value {
+            Ok(())
+        } else {
+            Err(E::invalid_type(Unexpected::Bool(value), &self))
+        }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {

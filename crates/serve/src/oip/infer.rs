@@ -1,12 +1,9 @@
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 
-use super::{
-    HEADER_LENGTH, answer,
-    request::{InferRequest, raw_request},
-};
+use super::{HEADER_LENGTH, answer, lift, request::raw_request};
 use crate::{
-    http::{Asked, Refusal, Response, State, json},
+    http::{Asked, Refusal, Response, State, json, object},
     infer::{Question, RowLimits, infer as run},
     runtime::Version,
 };
@@ -54,8 +51,9 @@ pub(crate) fn question(
             )));
         }
     };
-    let request: InferRequest = serde_json::from_slice(json)
-        .map_err(|error| Refusal::Malformed(format!("the request's JSON: {error}")))?;
+    let all =
+        || object(json).map_err(|error| Refusal::Malformed(format!("the request's JSON: {error}")));
+    let request = lift::read(json).map_or_else(all, Ok)?;
     Question::new(request.with_binary(binary)?, version, limits)
 }
 

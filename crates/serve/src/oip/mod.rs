@@ -13,6 +13,7 @@
 mod answer;
 mod data;
 mod infer;
+mod lift;
 mod metadata;
 mod repository;
 mod request;

@@ -1,10 +1,10 @@
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use crate::{
     access::Caller,
-    http::{Body, Refusal, Response, State, json as response},
+    http::{Body, Refusal, Response, State, json as response, object},
     runtime::index as entries,
 };
 
@@ -35,7 +35,7 @@ pub(crate) fn index(state: &State, caller: &Caller, body: &Body) -> Result<Respo
         if let Some(version) = entry.version {
             shown["version"] = json!(version.to_string());
         }
-        if let Some(reason) = entry.unavailable {
+        if let Some(reason) = entry.reason() {
             shown["reason"] = json!(reason);
         }
         shown
@@ -68,10 +68,9 @@ pub(crate) fn load_parameter(name: &str) -> Refusal {
     ))
 }
 
-fn read<T: Default + for<'de> Deserialize<'de>>(body: &Body) -> Result<T, Refusal> {
+fn read<T: Default + DeserializeOwned>(body: &Body) -> Result<T, Refusal> {
     if body.bytes.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(&body.bytes)
-        .map_err(|error| Refusal::Malformed(format!("the request's JSON: {error}")))
+    object(&body.bytes).map_err(|error| Refusal::Malformed(format!("the request's JSON: {error}")))
 }

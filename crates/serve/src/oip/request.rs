@@ -124,6 +124,12 @@ impl InputTensor {
             }
             (Some(raw), None) => Content::Raw(raw),
             (None, None) => Content::Missing,
+            (None, Some(data)) if data.is_lifted() => {
+                return wrong(format!(
+                    "input `{}`: expected a list as `data`, found `true`",
+                    name.escape_debug()
+                ));
+            }
             (None, Some(Data { elements, shape })) => match elements {
                 Elements::Numbers(numbers) => Content::Numbers(numbers, shape),
                 Elements::Texts(texts) => Content::Base64(texts, shape),

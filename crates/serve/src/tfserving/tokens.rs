@@ -1,6 +1,6 @@
 use serde::de::DeserializeOwned;
 
-use crate::http::Refusal;
+use crate::http::{Refusal, object};
 
 /// Numbers that JSON does not have, as bare words.
 const TOKENS: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
@@ -8,8 +8,8 @@ const TOKENS: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
 /// Reads JSON in which `NaN`, `Infinity` and `-Infinity` may be bare: they become texts, as in the JSON of Protocol Buffers.
 pub(super) fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
     // Nearly all requests have none, and are read at once.
-    let read = serde_json::from_slice(json).or_else(|error| match quoted(json) {
-        Some(quoted) => serde_json::from_slice(&quoted),
+    let read = object(json).or_else(|error| match quoted(json) {
+        Some(quoted) => object(&quoted),
         None => Err(error),
     });
     read.map_err(|error| Refusal::Malformed(format!("the request's JSON: {error}")))
