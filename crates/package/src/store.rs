@@ -121,18 +121,28 @@ impl Store {
     /// A folder cannot be read, or an alias file is damaged.
     pub fn models(&self) -> Result<Vec<ModelEntry>, PackageError> {
         let mut models = Vec::new();
-        for name in self.model_names()? {
-            let versions = self.versions(&name)?;
-            if !versions.is_empty() {
-                let aliases = self.aliases(&name)?;
-                models.push(ModelEntry {
-                    name,
-                    versions,
-                    aliases,
-                });
-            }
+        for name in self.names()? {
+            models.push(ModelEntry {
+                versions: self.versions(&name)?,
+                aliases: self.aliases(&name)?,
+                name,
+            });
         }
         Ok(models)
+    }
+
+    /// The names of the models that have a version, whatever else is wrong with them.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn names(&self) -> Result<Vec<Name>, PackageError> {
+        let mut names = Vec::new();
+        for name in self.model_names()? {
+            if !self.versions(&name)?.is_empty() {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     /// The numbers of a model's versions, ascending; none if there is no such model.

@@ -92,7 +92,7 @@ impl Mirror {
 
     /// Whether the folder has any version.
     pub fn has_models(&self) -> bool {
-        self.store.models().is_ok_and(|models| !models.is_empty())
+        self.store.names().is_ok_and(|names| !names.is_empty())
     }
 
     /// Makes the folder like the store. What is wrong with single versions or models is no error, and the others are taken.
@@ -115,9 +115,9 @@ impl Mirror {
             }
             self.sync_model(name, model, &mut synced)?;
         }
-        for model in self.store.models()? {
-            if !listing.contains_key(&model.name) {
-                self.sync_model(&model.name, &RemoteModel::default(), &mut synced)?;
+        for name in self.store.names()? {
+            if !listing.contains_key(&name) {
+                self.sync_model(&name, &RemoteModel::default(), &mut synced)?;
             }
         }
         let is_listed = |name: &Name, version: &u64| {

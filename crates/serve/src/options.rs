@@ -23,7 +23,7 @@ pub struct ServeOptions {
     /// Where to listen for gRPC besides; port 0 for any free one. Default: nowhere.
     pub grpc: Option<SocketAddr>,
     /// What to serve. A bare name stands for its highest version and each version that an alias names.
-    /// Default: every model in the store.
+    /// Default: every model in the store that can be opened; of models that are named, all must.
     ///
     /// A running server follows the store: a new version and an alias that moves take the place of what they replace within
     /// a second, while requests run. Only `NAME@VERSION` stays what it is. A version that cannot be opened is never

@@ -11,7 +11,7 @@ use crate::{
     ServeError, ServeOptions,
     access::Guard,
     http::{self, Listening, State},
-    log::Log,
+    log::{Log, Problems},
     metrics::Metrics,
     observe::Observer,
     runtime::{self, Keeper, Repository, Source},
@@ -44,13 +44,14 @@ impl Server {
     /// Blocks while it reads; needs no runtime.
     ///
     /// # Errors
-    /// A model cannot be opened, there is none, the keys cannot be read, or the address is taken.
+    /// A model that was named cannot be opened, none can, the keys cannot be read, or the address is taken.
     pub fn bind(options: ServeOptions) -> Result<Self, ServeError> {
         let metrics = Metrics::new();
         let log = Log::start().map_err(ServeError::Thread)?;
         let keeper = runtime::mirror(&options, &log, &metrics)?;
         let source = Source::open(&options, keeper.as_ref().map(Keeper::mirrored))?;
-        let registry = runtime::load(&source, &metrics)?;
+        let mut problems = Problems::new(log.clone());
+        let registry = runtime::load(&source, &metrics, &mut problems)?;
         let observer = Observer::new(&options, &log)?;
         let guard = Guard::new(options.keys, log.clone())?;
         let (listener, address) = listen(options.address)?;
@@ -65,7 +66,7 @@ impl Server {
             log.clone(),
             observer,
         ));
-        runtime::follow(source, &state, commands, log).map_err(ServeError::Thread)?;
+        runtime::follow(source, &state, commands, log, problems).map_err(ServeError::Thread)?;
         if let Some(keeper) = keeper {
             keeper.start(&state).map_err(ServeError::Thread)?;
         }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     access::Caller,
     http::{Response, State, json},
-    runtime::{self, Version},
+    runtime::{self, Condition, Version},
 };
 
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ struct Model {
     aliases: BTreeMap<String, u64>,
     /// By number.
     versions: BTreeMap<u64, OneVersion>,
-    /// Why it is not served, if it is not.
+    /// Why nothing of it is served, if no version can be named.
     #[serde(skip_serializing_if = "Option::is_none")]
     unavailable: Option<&'static str>,
 }
@@ -39,9 +39,9 @@ struct Model {
 #[derive(Serialize)]
 struct OneVersion {
     state: &'static str,
-    /// Why it does not answer, if it does not.
+    /// Why it does not answer, or not at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    unavailable: Option<&'static str>,
+    reason: Option<&'static str>,
     #[serde(flatten)]
     served: Option<Served>,
 }
@@ -66,19 +66,20 @@ pub(crate) fn status(state: &State, caller: &Caller) -> Response {
     let registry = state.registry.current();
     let mut models: BTreeMap<String, Model> = BTreeMap::new();
     for entry in runtime::index(&registry, false, |name| caller.covers(name)) {
-        let served = registry.model(&entry.name);
+        let (served, reason) = (registry.model(&entry.name), entry.reason());
+        let asleep = registry.asleep_model(&entry.name);
         let model = models.entry(entry.name).or_default();
         match entry.version {
-            None => model.unavailable = entry.unavailable,
+            None => model.unavailable = reason,
             Some(number) => {
                 let version = served.and_then(|served| served.numbered(number));
                 let one = OneVersion {
-                    state: if entry.unavailable.is_none() {
-                        "ready"
-                    } else {
-                        "unavailable"
+                    state: match entry.condition {
+                        Condition::Ready => "ready",
+                        Condition::Asleep => "asleep",
+                        Condition::Unavailable(_) => "unavailable",
                     },
-                    unavailable: entry.unavailable,
+                    reason,
                     served: version.map(|version| measured(version)),
                 };
                 model.versions.insert(number, one);
@@ -89,6 +90,8 @@ pub(crate) fn status(state: &State, caller: &Caller) -> Response {
             model.aliases = aliases
                 .map(|(alias, number)| (alias.clone(), number))
                 .collect();
+        } else if let Some(asleep) = asleep {
+            model.aliases.clone_from(&asleep.aliases);
         }
     }
     let versions = models.values().flat_map(|model| model.versions.values());

@@ -182,7 +182,7 @@ fn a_version_that_is_damaged_is_never_served_and_one_that_is_pinned_never_moves(
         thread::sleep(Duration::from_millis(20));
     }
     let path = "/v2/models/tiny/versions/4/infer";
-    assert_eq!(server.ask(&key, path, Some(&question())).0, 404);
+    assert_eq!(server.ask(&key, path, Some(&question())).0, 503);
     thread::sleep(Duration::from_secs(1));
     assert_eq!(version(&server, &key), 3);
 

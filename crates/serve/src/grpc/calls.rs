@@ -264,12 +264,12 @@ impl GrpcInferenceService for Inference {
             caller.covers(model)
         });
         let models = all.into_iter().map(|entry| {
-            let state = entry.state().to_owned();
+            let (state, reason) = (entry.state(), entry.reason().unwrap_or_default());
             pb::repository_index_response::ModelIndex {
-                name: entry.name,
+                state: state.to_owned(),
+                reason: reason.to_owned(),
                 version: entry.version.map(|v| v.to_string()).unwrap_or_default(),
-                state,
-                reason: entry.unavailable.unwrap_or_default().to_owned(),
+                name: entry.name,
             }
         });
         Ok(Response::new(pb::RepositoryIndexResponse {

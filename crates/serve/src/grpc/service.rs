@@ -30,7 +30,7 @@ use crate::{
     http::{
         Coding, Origin, REQUEST_ID, Refusal, Share, State, TRACEPARENT, request_id, traceparent,
     },
-    observe::Exchange,
+    observe::{Exchange, LEFT},
     rollout::Routed,
     runtime::{Took, Version},
 };
@@ -246,6 +246,11 @@ pub(crate) async fn answer(
         .0
         .iter()
         .find(|(start, _)| call.path.starts_with(start));
+    let mut answering = Answering {
+        ongoing: &ongoing,
+        start,
+        status: LEFT,
+    };
     let mut response = match handler {
         Some((_, handler)) => timeout_at(ongoing.deadline.into(), handler(request))
             .await
@@ -277,19 +282,34 @@ pub(crate) async fn answer(
         Some(version) => version.routes.count(call.name, counted, all),
         None => state.metrics.count(call.name, counted),
     }
-    state.observer.note(&Exchange {
-        protocol: "grpc",
-        peer,
-        method: "POST",
-        route: Some(call.path),
-        key: ongoing.caller.as_ref().map(Caller::id),
-        version: ongoing.version.get().map(|version| &**version),
-        status: counted,
-        all,
-        took: ongoing.took.get().and_then(|took| took.get()),
-        headers: &ongoing.headers,
-    });
+    answering.status = counted;
     response
+}
+
+/// A call that is being answered. When this is dropped, others are told of it; if it was not answered by then, its caller
+/// left.
+struct Answering<'a> {
+    ongoing: &'a Ongoing,
+    start: Instant,
+    status: u16,
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        let ongoing = self.ongoing;
+        ongoing.state.observer.note(&Exchange {
+            protocol: "grpc",
+            peer: ongoing.peer,
+            method: "POST",
+            route: Some(ongoing.call.path),
+            key: ongoing.caller.as_ref().map(Caller::id),
+            version: ongoing.version.get().map(|version| &**version),
+            status: self.status,
+            all: self.start.elapsed(),
+            took: ongoing.took.get().and_then(|took| took.get()),
+            headers: &ongoing.headers,
+        });
+    }
 }
 
 /// The headers by which a caller names its request.

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     access::{Caller, Turn},
     explain, kserve, metrics,
-    observe::Exchange,
+    observe::{Exchange, LEFT},
     oip, openapi,
     rollout::{self, Routed},
     runtime::{Asleep, Registry, Took, Version},
@@ -34,6 +34,17 @@ use crate::{
 
 /// Milliseconds that a caller is ready to wait.
 const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
+
+/// A request that is being answered. When this is dropped, others are told of it; if it was not answered by then, its caller
+/// left.
+struct Answering<'a> {
+    state: &'a State,
+    peer: SocketAddr,
+    start: Instant,
+    head: &'a Parts,
+    trail: Trail,
+    status: u16,
+}
 
 /// Where a request got to before it was answered or refused.
 struct Trail {
@@ -65,15 +76,23 @@ pub(crate) async fn answer(
     let start = Instant::now();
     let (mut head, body) = request.into_parts();
     state.observer.name(&mut head.headers);
-    let mut trail = Trail {
-        route: None,
-        version: None,
-        caller: None,
-        turn: None,
-        took: None,
-        body: Progress::Unread(body),
+    let mut answering = Answering {
+        state,
+        peer,
+        start,
+        head: &head,
+        trail: Trail {
+            route: None,
+            version: None,
+            caller: None,
+            turn: None,
+            took: None,
+            body: Progress::Unread(body),
+        },
+        status: LEFT,
     };
-    let mut response = match guarded(state, &head, start, &mut trail).await {
+    let trail = &mut answering.trail;
+    let mut response = match guarded(state, &head, start, trail).await {
         Ok(response) => response,
         Err(refusal) => {
             let origin = Origin {
@@ -96,7 +115,7 @@ pub(crate) async fn answer(
             response.headers_mut().insert(name, value.clone());
         }
     }
-    let is_read = match trail.body {
+    let is_read = match std::mem::replace(&mut trail.body, Progress::Cut) {
         Progress::Read => true,
         Progress::Cut => false,
         Progress::Unread(body) if body.is_end_stream() => true,
@@ -117,19 +136,26 @@ pub(crate) async fn answer(
         (None, Some(route)) => state.metrics.count(route.name, status),
         (_, None) => state.metrics.count("none", status),
     }
-    state.observer.note(&Exchange {
-        protocol: "http",
-        peer,
-        method: head.method.as_str(),
-        route: trail.route.map(|route| route.path),
-        key: trail.caller.as_ref().map(Caller::id),
-        version: trail.version.as_deref(),
-        status,
-        all,
-        took: trail.took.as_ref().and_then(|took| took.get()),
-        headers: &head.headers,
-    });
+    answering.status = status;
     response
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        let Self { head, trail, .. } = self;
+        self.state.observer.note(&Exchange {
+            protocol: "http",
+            peer: self.peer,
+            method: head.method.as_str(),
+            route: trail.route.map(|route| route.path),
+            key: trail.caller.as_ref().map(Caller::id),
+            version: trail.version.as_deref(),
+            status: self.status,
+            all: self.start.elapsed(),
+            took: trail.took.as_ref().and_then(|took| took.get()),
+            headers: &head.headers,
+        });
+    }
 }
 
 /// The one way to every route: first who calls, then what is there, then whether the caller may.
@@ -354,10 +380,31 @@ pub(crate) fn find_version(
     name: &str,
     named: Option<&str>,
 ) -> Result<Arc<Version>, Refusal> {
-    let no_model = || Refusal::NotFound(format!("no model `{}`", name.escape_debug()));
-    let model = registry.model(name).ok_or_else(no_model)?;
-    let found = model.version(named).cloned();
-    found.ok_or_else(|| no_version(name, named))
+    let Some(model) = registry.model(name) else {
+        return Err(if registry.is_failed(name) {
+            Refusal::NotServed(format!(
+                "model `{name}` cannot be opened; see the server's log"
+            ))
+        } else {
+            Refusal::NotFound(format!("no model `{}`", name.escape_debug()))
+        });
+    };
+    let number = model.named(named);
+    let failed = || {
+        let mut failed = registry.failed().filter(|(own, _)| own.as_str() == name);
+        failed.find_map(|(_, number)| (named == Some(&number.to_string())).then_some(number))
+    };
+    let number = number.or_else(failed);
+    let number = number.ok_or_else(|| no_version(name, named))?;
+    let found = model.numbered(number).cloned();
+    found.ok_or_else(|| not_served(name, number))
+}
+
+/// No other answers in its place.
+fn not_served(name: &str, number: u64) -> Refusal {
+    Refusal::NotServed(format!(
+        "version {number} of model `{name}` cannot be opened; see the server's log"
+    ))
 }
 
 pub(crate) fn no_version(name: &str, named: Option<&str>) -> Refusal {
@@ -376,13 +423,12 @@ fn no_label(name: &str, label: &str) -> Refusal {
 
 /// The version that an alias names.
 fn find_label(registry: &Registry, name: &str, label: &str) -> Result<Arc<Version>, Refusal> {
-    find_version(registry, name, None)?;
-    let model = registry.model(name);
-    let found = model.and_then(|model| {
-        let (_, number) = model.aliases().find(|(alias, _)| *alias == label)?;
-        model.numbered(number).cloned()
-    });
-    found.ok_or_else(|| no_label(name, label))
+    let Some(model) = registry.model(name) else {
+        return find_version(registry, name, None);
+    };
+    let number = model.alias(label).ok_or_else(|| no_label(name, label))?;
+    let found = model.numbered(number).cloned();
+    found.ok_or_else(|| not_served(name, number))
 }
 
 /// The versions of a model that should be served and cannot be.

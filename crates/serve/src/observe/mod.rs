@@ -35,7 +35,10 @@ struct Lines {
     named: AtomicU64,
 }
 
-/// A request that came to its end, answered or refused.
+/// The status of a request whose caller left before it was answered: no caller ever gets it.
+pub(crate) const LEFT: u16 = 499;
+
+/// A request that came to its end: answered, refused or left.
 pub(crate) struct Exchange<'a> {
     /// `http` or `grpc`.
     pub(crate) protocol: &'static str,
@@ -47,7 +50,7 @@ pub(crate) struct Exchange<'a> {
     /// The identifier of the caller's key, if it has a valid one.
     pub(crate) key: Option<&'a str>,
     pub(crate) version: Option<&'a Version>,
-    /// The HTTP status, or the one that stands for that of gRPC.
+    /// The HTTP status, the one that stands for that of gRPC, or [`LEFT`].
     pub(crate) status: u16,
     pub(crate) all: Duration,
     /// What the parts took, if a network answered.

@@ -17,7 +17,7 @@ use strata_spec::Name;
 
 use super::{
     Asleep, Registry, Version,
-    load::{Source, Wanted},
+    load::{Source, Wanted, cannot_be_served},
     memory::to_sleep,
     repository::{Command, Refused, Wish},
     watch::Watch,
@@ -54,14 +54,19 @@ pub(crate) fn follow(
     state: &Arc<State>,
     commands: Receiver<Command>,
     log: Log,
+    problems: Problems,
 ) -> io::Result<()> {
     let weak = Arc::downgrade(state);
+    let failed = state.registry.current();
+    let failed = failed.failed();
     let mut follower = Follower {
         source,
-        problems: Problems::new(log.clone()),
+        problems,
         log,
         retired: Vec::new(),
-        failed: BTreeMap::new(),
+        failed: failed
+            .map(|(name, number)| ((name.clone(), number), Instant::now()))
+            .collect(),
         unloaded: BTreeSet::new(),
         asleep: state.registry.current().asleep().clone(),
         watch: None,
@@ -195,6 +200,16 @@ impl Follower {
             return;
         }
         let next = current.with_asleep(&asleep);
+        for (name, asleep) in next.asleep() {
+            if asleep.bytes > self.source.memory {
+                let what = format!("{name} is loaded anew for requests that come one by one");
+                let problem = format!(
+                    "it takes {} bytes in memory, and all models together may take {}: raise --memory",
+                    asleep.bytes, self.source.memory
+                );
+                self.problems.tell(what, &problem);
+            }
+        }
         let gone = missing(&current, &next);
         self.asleep.clone_from(next.asleep());
         let gauge = &state.metrics.asleep_models;
@@ -314,7 +329,7 @@ impl Follower {
             asleep.numbers = own.map(|(_, number)| *number).collect();
             let aliases = wanted.aliases.iter();
             asleep.aliases = aliases
-                .filter(|((wanted, _), number)| wanted == name && asleep.numbers.contains(number))
+                .filter(|((wanted, _), _)| wanted == name)
                 .map(|((_, alias), number)| (alias.to_string(), *number))
                 .collect();
         }
@@ -335,7 +350,7 @@ impl Follower {
             let what = format!("{} failed while it computed", title(version));
             self.problems.tell(what, &ServeError::Broken);
         }
-        let failed = next.failed().count() + broken.len();
+        let failed = next.failed().count() + next.unknown().count() + broken.len();
         state.metrics.failed_versions.set(failed as i64);
         state.metrics.asleep_models.set(self.asleep.len() as i64);
         if next.is_same(&current) {
@@ -382,6 +397,11 @@ impl Follower {
                 next.add_failed(name, *number);
             }
         }
+        for name in wanted.unknown.keys() {
+            if next.model(name.as_str()).is_none() {
+                next.add_unknown(name);
+            }
+        }
         for name in &self.unloaded {
             next.add_unloaded(name);
         }
@@ -389,26 +409,22 @@ impl Follower {
             next.add_asleep(name, asleep.clone());
         }
         for ((name, alias), number) in &wanted.aliases {
-            let model = current.model(name.as_str());
-            let before = model.and_then(|model| {
-                let mut aliases = model.aliases();
-                aliases.find(|(before, _)| *before == alias.as_str())
-            });
-            // An alias of what is not served keeps its meaning as long as that is served; else it is gone.
-            if let Some((_, before)) = before {
-                next.add_alias(name, alias, before);
-            }
-            next.add_alias(name, alias, *number);
+            let before = current.model(name.as_str());
+            let before = before.and_then(|model| model.alias(alias.as_str()));
+            let is_served = |number: &u64| {
+                let model = next.model(name.as_str());
+                model.is_some_and(|model| model.numbered(*number).is_some())
+            };
+            // An alias of what cannot be served keeps its meaning as long as that is served.
+            let number = Some(*number)
+                .filter(is_served)
+                .or(before.filter(is_served))
+                .unwrap_or(*number);
+            next.add_alias(name, alias, number);
         }
         for name in wanted.unknown.keys() {
-            for (alias, number) in current
-                .model(name.as_str())
-                .into_iter()
-                .flat_map(|model| model.aliases())
-            {
-                if let Ok(alias) = alias.parse() {
-                    next.add_alias(name, &alias, number);
-                }
+            if let Some(before) = current.model(name.as_str()) {
+                next.keep_aliases(name, before);
             }
         }
         let adopted = adopt(&wanted.rollouts, &next, current, &state.metrics.rollouts);
@@ -458,10 +474,6 @@ impl Follower {
             }
         }
     }
-}
-
-fn cannot_be_served(name: &Name, number: u64) -> String {
-    format!("{name}@{number} cannot be served")
 }
 
 /// The versions of `of` that `other` has not.

@@ -1,58 +1,82 @@
+use strata_spec::Name;
+
 use super::Registry;
 
 /// A version in the repository's index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
     pub(crate) name: String,
-    /// None for a model that was unloaded.
+    /// None for a model of which no version can be named.
     pub(crate) version: Option<u64>,
-    /// Why it is not served, if it is not.
-    pub(crate) unavailable: Option<&'static str>,
+    pub(crate) condition: Condition,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Condition {
+    Ready,
+    /// Not in memory; loaded when it is asked.
+    Asleep,
+    /// It is not served, and why.
+    Unavailable(&'static str),
 }
 
 impl Entry {
     /// As the protocol has it.
     pub(crate) fn state(&self) -> &'static str {
-        match self.unavailable {
-            None => "READY",
-            Some(_) => "UNAVAILABLE",
+        match self.condition {
+            Condition::Ready | Condition::Asleep => "READY",
+            Condition::Unavailable(_) => "UNAVAILABLE",
+        }
+    }
+
+    /// Why it does not answer, or not at once.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match self.condition {
+            Condition::Ready => None,
+            Condition::Asleep => Some("not in memory; loaded when it is asked"),
+            Condition::Unavailable(why) => Some(why),
         }
     }
 }
 
-/// The versions of those models that `may_see` lets a caller see, by name and number; only served ones if `only_ready`.
+/// The versions of those models that `may_see` lets a caller see, by name and number; only those that answer if `only_ready`.
 pub(crate) fn index(
     registry: &Registry,
     only_ready: bool,
     may_see: impl Fn(&str) -> bool,
 ) -> Vec<Entry> {
-    let served = registry.versions().map(|version| Entry {
-        name: version.name.to_string(),
-        version: Some(version.number),
-        unavailable: version
-            .batcher
-            .is_broken()
-            .then_some("failed while it computed; load it again"),
-    });
-    let failed = registry.failed().map(|(name, version)| Entry {
+    let entry = |name: &Name, version, condition| Entry {
         name: name.to_string(),
-        version: Some(version),
-        unavailable: Some("cannot be used; see the server's log"),
+        version,
+        condition,
+    };
+    let served = registry.versions().map(|version| {
+        let condition = if version.batcher.is_broken() {
+            Condition::Unavailable("failed while it computed; load it again")
+        } else {
+            Condition::Ready
+        };
+        entry(&version.name, Some(version.number), condition)
     });
-    let unloaded = registry.unloaded().map(|name| Entry {
-        name: name.to_string(),
-        version: None,
-        unavailable: Some("unloaded"),
+    let asleep = registry.asleep().iter().flat_map(|(name, asleep)| {
+        let numbers = asleep.numbers.iter();
+        numbers.map(move |number| entry(name, Some(*number), Condition::Asleep))
     });
-    let asleep = registry.asleep().keys().map(|name| Entry {
-        name: name.to_string(),
-        version: None,
-        unavailable: Some("not in memory; loaded when it is asked"),
-    });
-    let all = served.chain(failed).chain(unloaded).chain(asleep);
-    let mut all: Vec<Entry> = all
-        .filter(|entry| may_see(&entry.name) && !(only_ready && entry.unavailable.is_some()))
-        .collect();
+    let unusable = Condition::Unavailable("cannot be used; see the server's log");
+    let failed = registry
+        .failed()
+        .map(|(name, version)| entry(name, Some(version), unusable));
+    let unknown = registry.unknown().map(|name| entry(name, None, unusable));
+    let unloaded = registry
+        .unloaded()
+        .map(|name| entry(name, None, Condition::Unavailable("unloaded")));
+    let all = served.chain(asleep).chain(failed);
+    let all = all.chain(unknown).chain(unloaded);
+    let is_shown = |entry: &Entry| {
+        may_see(&entry.name)
+            && !(only_ready && matches!(entry.condition, Condition::Unavailable(_)))
+    };
+    let mut all: Vec<Entry> = all.filter(is_shown).collect();
     all.sort();
     all
 }

@@ -10,7 +10,7 @@ use strata_package::{Access, Ended, OpenPackage, PackageError, Pick, Rollout, Se
 use strata_spec::Name;
 
 use super::{BatchLimits, Registry, Version, memory::to_sleep, mirrored::Mirrored};
-use crate::{ServeError, ServeOptions, metrics::Metrics, rollout::adopt};
+use crate::{ServeError, ServeOptions, log::Problems, metrics::Metrics, rollout::adopt};
 
 /// Within what asynchronous programs call short: other connections of the same thread hardly notice.
 const INLINE: Duration = Duration::from_micros(100);
@@ -36,7 +36,7 @@ pub(crate) struct Wanted {
     pub(crate) candidates: BTreeSet<(Name, u64)>,
     /// Those of them that the server was started for by their numbers.
     pub(crate) pinned: BTreeSet<(Name, u64)>,
-    /// What each alias of their models names.
+    /// What each alias of their models names, if it is among them.
     pub(crate) aliases: BTreeMap<(Name, Name), u64>,
     /// Versions of the store that are not to be used, and that nothing asks for.
     pub(crate) unavailable: BTreeSet<(Name, u64)>,
@@ -73,8 +73,8 @@ impl Source {
     /// The store cannot be read.
     pub(crate) fn wanted(&self) -> Result<Wanted, PackageError> {
         let all = || -> Result<Vec<Selector>, PackageError> {
-            let models = self.store.models()?.into_iter();
-            Ok(models.map(|model| model.name.into()).collect())
+            let names = self.store.names()?.into_iter();
+            Ok(names.map(Selector::from).collect())
         };
         let selectors = match &self.models {
             Some(models) => models.clone(),
@@ -108,7 +108,10 @@ impl Source {
             if selector.pick == Pick::Highest {
                 wanted.versions.insert((name.clone(), version));
             }
-            wanted.aliases.insert((name.clone(), alias), version);
+            // Of what the server was not told to serve there is nothing to name.
+            if wanted.versions.contains(&(name.clone(), version)) {
+                wanted.aliases.insert((name.clone(), alias), version);
+            }
         }
         self.add_rollout(wanted, selector);
         Ok(())
@@ -196,25 +199,51 @@ impl Wanted {
     }
 }
 
-/// Opens every version that is to be served. Any that cannot be opened is an error: a server that came up
-/// without a model would look well. Only versions may be missing without which callers have another: one that but a rollout
-/// asks for, and one that is but the highest, where aliases name others.
-pub(crate) fn load(source: &Source, metrics: &Metrics) -> Result<Registry, ServeError> {
-    let mut wanted = source.wanted()?;
-    if let Some((_, error)) = wanted.unknown.pop_first() {
-        return Err(error.into());
-    }
+/// Opens every version that is to be served.
+///
+/// Where models were named, any that cannot be opened is an error: a server that came up without one would look well. Only
+/// versions may be missing without which callers have another: one that but a rollout asks for, and one that is but the
+/// highest, where aliases name others. A server of all models comes up without those that cannot be opened, as long as there
+/// is one that can: the others are not to wait for it.
+///
+/// What is missing is said by `problems`; the thread that follows the store tries again.
+pub(crate) fn load(
+    source: &Source,
+    metrics: &Metrics,
+    problems: &mut Problems,
+) -> Result<Registry, ServeError> {
+    let wanted = source.wanted()?;
+    let is_any_missing = source.models.is_none();
+    let mut first = None;
     let mut registry = Registry::default();
+    for (name, error) in wanted.unknown {
+        if !is_any_missing {
+            return Err(error.into());
+        }
+        problems.tell(format!("{name} cannot be followed"), &error);
+        registry.add_unknown(&name);
+        first.get_or_insert(error.into());
+    }
+    let wanted = Wanted {
+        unknown: BTreeMap::new(),
+        ..wanted
+    };
     for (name, number) in &wanted.versions {
         match source.load(name, *number, metrics) {
             Ok(version) => registry.add(Arc::new(version)),
-            // A rollout is idle then. The thread that follows the store tries again, and says why.
-            Err(_) if wanted.candidates.contains(&(name.clone(), *number)) => continue,
-            Err(_) if wanted.is_spare(name, *number) => {
-                registry.add_failed(name, *number);
+            Err(error) => {
+                let is_candidate = wanted.candidates.contains(&(name.clone(), *number));
+                if !(is_any_missing || is_candidate || wanted.is_spare(name, *number)) {
+                    return Err(error);
+                }
+                problems.tell(cannot_be_served(name, *number), &error);
+                // Of a candidate the rollout is idle, and it is shown there.
+                if !is_candidate {
+                    registry.add_failed(name, *number);
+                }
+                first.get_or_insert(error);
                 continue;
             }
-            Err(error) => return Err(error),
         }
         // Each is opened once, so that one that cannot be opened is named now.
         let asleep = to_sleep(&registry, source.memory, 0, Some(name));
@@ -227,10 +256,13 @@ pub(crate) fn load(source: &Source, metrics: &Metrics) -> Result<Registry, Serve
     }
     metrics.asleep_models.set(registry.asleep().len() as i64);
     if registry.is_empty() {
-        return Err(ServeError::NoModels {
+        let none = || ServeError::NoModels {
             store: source.folder(),
-        });
+        };
+        return Err(first.unwrap_or_else(none));
     }
+    let failed = registry.failed().count() + registry.unknown().count();
+    metrics.failed_versions.set(failed as i64);
     for ((name, alias), number) in &wanted.aliases {
         registry.add_alias(name, alias, *number);
     }
@@ -242,4 +274,9 @@ pub(crate) fn load(source: &Source, metrics: &Metrics) -> Result<Registry, Serve
     );
     registry.set_rollouts(rollouts);
     Ok(registry)
+}
+
+/// A problem with a version, as it is told.
+pub(super) fn cannot_be_served(name: &Name, number: u64) -> String {
+    format!("{name}@{number} cannot be served")
 }

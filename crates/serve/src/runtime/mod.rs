@@ -19,7 +19,7 @@ mod watch;
 pub(crate) use batcher::{Answered, Ask, BatchLimits, Batcher, Unanswered};
 pub(crate) use exits::{Exits, Leave};
 pub(crate) use follow::follow;
-pub(crate) use index::index;
+pub(crate) use index::{Condition, index};
 pub(crate) use load::{Source, load};
 pub(crate) use mirrored::{Keeper, mirror};
 pub(crate) use queue::Priority;

@@ -16,6 +16,8 @@ pub(crate) struct Registry {
     models: HashMap<String, Model>,
     /// Versions that should be served and cannot be.
     failed: BTreeSet<(Name, u64)>,
+    /// Models of which it cannot be told what is to be served, and of which nothing is.
+    unknown: BTreeSet<Name>,
     /// Models that a caller has unloaded.
     unloaded: BTreeSet<Name>,
     /// Models that do not fit into memory beside the others.
@@ -32,7 +34,7 @@ pub(crate) struct LiveRegistry(RwLock<Arc<Registry>>);
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     versions: BTreeMap<u64, Arc<Version>>,
-    /// Only those whose version is served.
+    /// Also those whose version cannot be served: no other answers in its place.
     aliases: BTreeMap<String, u64>,
 }
 
@@ -43,7 +45,6 @@ pub(crate) struct Asleep {
     pub(crate) bytes: usize,
     /// The versions that will be served.
     pub(crate) numbers: BTreeSet<u64>,
-    /// Only those whose version is among them.
     pub(crate) aliases: BTreeMap<String, u64>,
 }
 
@@ -78,6 +79,23 @@ impl Registry {
         self.failed.insert((name.clone(), version));
     }
 
+    /// Shows that nothing of a model can be served.
+    pub(crate) fn add_unknown(&mut self, name: &Name) {
+        self.unknown.insert(name.clone());
+    }
+
+    /// Models of which it cannot be told what is to be served, and of which nothing is.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = &Name> {
+        self.unknown.iter()
+    }
+
+    /// Whether something of a model should be served and cannot be.
+    pub(crate) fn is_failed(&self, name: &str) -> bool {
+        let mut failed = self.failed.iter().map(|(failed, _)| failed);
+        let mut unknown = self.unknown.iter();
+        failed.any(|own| own.as_str() == name) || unknown.any(|own| own.as_str() == name)
+    }
+
     /// Shows that a model was unloaded.
     pub(crate) fn add_unloaded(&mut self, name: &Name) {
         self.unloaded.insert(name.clone());
@@ -98,6 +116,7 @@ impl Registry {
         let mut rest = Self {
             models: HashMap::new(),
             failed: self.failed.clone(),
+            unknown: self.unknown.clone(),
             unloaded: self.unloaded.clone(),
             asleep: self.asleep.clone(),
             rollouts: self.rollouts.clone(),
@@ -107,11 +126,7 @@ impl Registry {
         }
         for (name, model) in &self.models {
             if let Some(rest) = rest.models.get_mut(name) {
-                let aliases = model.aliases.iter();
-                let kept = aliases.filter(|(_, number)| rest.versions.contains_key(number));
-                rest.aliases = kept
-                    .map(|(alias, number)| (alias.clone(), *number))
-                    .collect();
+                rest.aliases.clone_from(&model.aliases);
             }
         }
         rest
@@ -155,18 +170,20 @@ impl Registry {
         self.versions().map(|version| version.memory).sum()
     }
 
-    /// Lets callers name a version by an alias; without effect if the version is not served.
+    /// Lets callers name a version by an alias. If the version is not served, the alias gets no answer.
     pub(crate) fn add_alias(&mut self, name: &Name, alias: &Name, version: u64) {
-        if let Some(asleep) = self.asleep.get_mut(name)
-            && asleep.numbers.contains(&version)
-        {
+        if let Some(asleep) = self.asleep.get_mut(name) {
             asleep.aliases.insert(alias.to_string(), version);
         }
-        let Some(model) = self.models.get_mut(name.as_str()) else {
-            return;
-        };
-        if model.versions.contains_key(&version) {
+        if let Some(model) = self.models.get_mut(name.as_str()) {
             model.aliases.insert(alias.to_string(), version);
+        }
+    }
+
+    /// Lets callers name the versions of a model by the same aliases as before.
+    pub(crate) fn keep_aliases(&mut self, name: &Name, before: &Model) {
+        if let Some(model) = self.models.get_mut(name.as_str()) {
+            model.aliases.clone_from(&before.aliases);
         }
     }
 
@@ -225,6 +242,7 @@ impl Registry {
         self.models.len() == other.models.len()
             && self.models.iter().all(is_same)
             && self.failed == other.failed
+            && self.unknown == other.unknown
             && self.unloaded == other.unloaded
             && self.asleep == other.asleep
             && self.rollouts == other.rollouts
@@ -243,13 +261,18 @@ impl Registry {
 }
 
 impl Model {
-    /// The version that a caller names by number or alias. Without a name: the one that the alias
-    /// `stable` names, else the highest.
+    /// The version that a caller names, as [`Model::named`].
+    #[cfg(test)]
     pub(crate) fn version(&self, named: Option<&str>) -> Option<&Arc<Version>> {
+        self.versions.get(&self.named(named)?)
+    }
+
+    /// The number of the version that a caller names by number or alias; without a name of the one that the alias `stable`
+    /// names, and of the highest if there is no such alias. What an alias names may be a version that is not served.
+    pub(crate) fn named(&self, named: Option<&str>) -> Option<u64> {
         let highest = self.versions.keys().next_back().copied();
         let is_there = |number: &u64| self.versions.contains_key(number);
-        let number = pick(named, highest, is_there, &self.aliases)?;
-        self.versions.get(&number)
+        pick(named, highest, is_there, &self.aliases)
     }
 
     /// What is told of it while it is not in memory.
@@ -266,17 +289,23 @@ impl Model {
         self.versions.get(&number)
     }
 
-    /// The aliases that callers may use, and the versions that they name.
+    /// The aliases whose versions are served, and these.
     pub(crate) fn aliases(&self) -> impl Iterator<Item = (&String, u64)> {
         let aliases = self.aliases.iter();
-        aliases.map(|(alias, version)| (alias, *version))
+        let served = aliases.filter(|(_, version)| self.versions.contains_key(version));
+        served.map(|(alias, version)| (alias, *version))
+    }
+
+    /// What an alias names, whether that is served or not.
+    pub(crate) fn alias(&self, alias: &str) -> Option<u64> {
+        self.aliases.get(alias).copied()
     }
 
     fn is_same(&self, other: &Self) -> bool {
         let both = self.versions.values().zip(other.versions.values());
         self.versions.len() == other.versions.len()
             && both.into_iter().all(|(own, other)| Arc::ptr_eq(own, other))
-            && self.aliases().eq(other.aliases())
+            && self.aliases == other.aliases
     }
 
     /// The served versions, the lowest number first.
@@ -291,11 +320,11 @@ impl Model {
 }
 
 impl Asleep {
-    /// The number of the version that a caller names, as [`Model::version`].
+    /// The number of the version that a caller names, as [`Model::named`], if it will be served.
     pub(crate) fn version(&self, named: Option<&str>) -> Option<u64> {
         let highest = self.numbers.last().copied();
         let is_there = |number: &u64| self.numbers.contains(number);
-        pick(named, highest, is_there, &self.aliases)
+        pick(named, highest, is_there, &self.aliases).filter(is_there)
     }
 }
 
@@ -348,6 +377,7 @@ mod tests {
         registry.add_alias(&name, &alias("canary"), 10);
         registry.add_alias(&name, &alias("2"), 1);
         registry.add_alias(&name, &alias("gone"), 7);
+        assert_eq!(registry.model("tiny").unwrap().named(Some("gone")), Some(7));
         check(&registry, None, Some(2));
         check(&registry, Some("10"), Some(10));
         check(&registry, Some("2"), Some(2));
@@ -366,5 +396,13 @@ mod tests {
             assert_eq!(asleep.version(named), expected, "{named:?}");
         }
         assert_eq!(asleep.version(None), Some(2));
+        // Nothing answers in the place of what the alias names.
+        registry.add_alias(&name, &alias("stable"), 7);
+        check(&registry, None, None);
+        check(&registry, Some("stable"), None);
+        let asleep = registry.with_asleep(std::slice::from_ref(&name));
+        assert_eq!(asleep.asleep_model("tiny").unwrap().version(None), None);
+        let rest = registry.without(|version| version.number == 10);
+        check(&rest, None, None);
     }
 }

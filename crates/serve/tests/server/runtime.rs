@@ -76,16 +76,20 @@ fn models_that_do_not_fit_into_memory_are_loaded_when_they_are_asked() {
     let asleep = |client: &mut Client| -> Vec<String> {
         let index = client.post("/v2/repository/index", "").json();
         let all = index.as_array().unwrap().iter();
-        let asleep = all.filter(|entry| entry["state"] == "UNAVAILABLE");
-        asleep
-            .map(|entry| entry["name"].as_str().unwrap().to_owned())
-            .collect()
+        let asleep = all.filter(|entry| entry["reason"].is_string());
+        let names = asleep.map(|entry| {
+            assert_eq!(entry["state"], "READY");
+            let part = |name: &str| entry[name].as_str().unwrap();
+            format!("{}@{}", part("name"), part("version"))
+        });
+        names.collect()
     };
+    let deep = ["deep@1", "deep@2"];
     let path = |name: &str| format!("/v2/models/{name}/infer");
     let mut other = running.admin();
     let mut ask = |name: &str| other.post(&path(name), question(1, 1, json!({}))).status;
     assert_eq!(ask("wide"), 200);
-    assert_eq!(asleep(&mut client), ["deep"]);
+    assert_eq!(asleep(&mut client), deep);
     // Who watches over it does not wake it, and learns what one would who did.
     let watched = [
         "/v2/models/deep/ready",
@@ -105,7 +109,9 @@ fn models_that_do_not_fit_into_memory_are_loaded_when_they_are_asked() {
         assert_eq!(client.get(path).status, 404, "{path}");
     }
     let status = client.get("/api/v1/status").answer();
-    assert!(status["models"]["deep"]["unavailable"].is_string());
+    let shown = &status["models"]["deep"];
+    assert_eq!(shown["versions"]["2"]["state"], "asleep", "{shown}");
+    assert_eq!(shown["aliases"]["plain"], 1, "{shown}");
     assert_eq!(
         client.get("/v1/models").answer()["models"]
             .as_array()
@@ -113,11 +119,11 @@ fn models_that_do_not_fit_into_memory_are_loaded_when_they_are_asked() {
             .len(),
         4
     );
-    assert_eq!(asleep(&mut client), ["deep"]);
+    assert_eq!(asleep(&mut client), deep);
     assert_eq!(metric(&mut client, "strata_asleep_models "), 1.0);
     assert_eq!(ask("tiny"), 200);
     assert_eq!(ask("deep"), 200);
-    assert_eq!(asleep(&mut client), ["wide"]);
+    assert_eq!(asleep(&mut client), ["wide@1"]);
     assert_eq!(client.get("/v2/models/deep").status, 200);
     let told_awake = told(&mut client);
     assert_eq!(told_asleep[..4], told_awake[..4]);
@@ -131,7 +137,7 @@ fn models_that_do_not_fit_into_memory_are_loaded_when_they_are_asked() {
         assert_eq!(asleep["model_stats"][0]["inference_count"], 0);
     }
     assert_eq!(ask("wide"), 200);
-    assert_eq!(asleep(&mut client), ["deep"]);
+    assert_eq!(asleep(&mut client), deep);
     // All that wait for one are answered when it is there.
     thread::scope(|scope| {
         for _ in 0..24 {
@@ -143,7 +149,7 @@ fn models_that_do_not_fit_into_memory_are_loaded_when_they_are_asked() {
             });
         }
     });
-    assert_eq!(asleep(&mut client), ["wide"]);
+    assert_eq!(asleep(&mut client), ["wide@1"]);
     assert_eq!(ask("wide"), 200);
     // Unloading has nothing to do with it.
     let unload = "/v2/repository/models/wide/unload";

@@ -2,6 +2,9 @@
 
 use std::{thread, time::Duration};
 
+use serde_json::json;
+use strata_serve::{ServeOptions, Server};
+
 use crate::{
     client::{Client, numbers},
     model::{self, Model},
@@ -49,6 +52,67 @@ fn a_server_starts_without_a_version_that_is_damaged_and_that_no_alias_names() {
     let damaged = index.as_array().unwrap().iter();
     let mut damaged = damaged.filter(|entry| entry["name"] == "tiny" && entry["version"] == "2");
     assert_eq!(damaged.next().unwrap()["state"], "UNAVAILABLE");
+}
+
+#[test]
+fn a_server_of_all_models_starts_without_those_that_are_broken_and_nothing_answers_in_their_place()
+{
+    let (of_stable, of_aliases) = ("tiny/versions/1/model.sig", "wide/aliases.json");
+    let break_two = |options: &mut ServeOptions| {
+        let models = options.store.join("models");
+        std::fs::rename(models.join(of_stable), models.join("../kept")).unwrap();
+        std::fs::write(models.join(of_stable), "{").unwrap();
+        std::fs::write(models.join(of_aliases), "{").unwrap();
+    };
+    let running = Running::start_with(break_two);
+    let mut client = running.admin();
+    let statuses = |client: &mut Client| {
+        let paths = [
+            "tiny/infer",
+            "tiny/versions/stable/infer",
+            "tiny/versions/1/infer",
+            "tiny/versions/2/infer",
+            "wide/infer",
+            "other/infer",
+        ];
+        let ask = |path| client.post(&format!("/v2/models/{path}"), question());
+        paths.map(ask).map(|reply| reply.status)
+    };
+    assert_eq!(statuses(&mut client), [503, 503, 503, 200, 503, 200]);
+    assert_eq!(client.get("/v1/models/tiny/labels/stable").status, 503);
+    let index = client.post("/v2/repository/index", "{}").json();
+    let states = index.as_array().unwrap().iter();
+    let states = states.map(|entry| (&entry["name"], &entry["version"], &entry["state"]));
+    let states: Vec<_> = states
+        .map(|(name, version, state)| json!([name, version, state]))
+        .collect();
+    for expected in [
+        json!(["tiny", "1", "UNAVAILABLE"]),
+        json!(["tiny", "2", "READY"]),
+        json!(["wide", null, "UNAVAILABLE"]),
+    ] {
+        assert!(
+            states.contains(&expected),
+            "{expected} is not in {states:?}"
+        );
+    }
+    // Whoever names a model is not to get a server without it.
+    let mut options = ServeOptions::new(running.store.path(), running.identity.access());
+    options.address.set_port(0);
+    options.models = Some(vec!["other".parse().unwrap(), "tiny".parse().unwrap()]);
+    let refused = Server::bind(options).unwrap_err();
+    assert!(format!("{refused:?}").contains("model.sig"), "{refused:?}");
+
+    // What is mended is served, at once where a caller asks for it.
+    let models = running.store.path().join("models");
+    std::fs::rename(models.join("../kept"), models.join(of_stable)).unwrap();
+    std::fs::write(models.join(of_aliases), "{}").unwrap();
+    for name in ["tiny", "wide"] {
+        let load = format!("/v2/repository/models/{name}/load");
+        assert_eq!(client.post(&load, "").status, 200, "{name}");
+    }
+    assert_eq!(statuses(&mut client), [200, 200, 200, 200, 200, 200]);
+    assert_eq!(version(&mut client), "1");
 }
 
 #[test]
