@@ -92,7 +92,7 @@ pub(super) fn run(args: Quickstart, output: Output) -> anyhow::Result<()> {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let until = async {
         tokio::select! {
-            _ = asked_to_stop() => {}
+            _ = asked_to_stop(1) => {}
             _ = stopped => {}
         }
     };

@@ -1,6 +1,6 @@
 use std::{env, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use strata_remote::Address;
 use strata_serve::{KeyStore, Origin, ServeOptions, Server};
 use tokio::runtime::Runtime;
@@ -72,8 +72,13 @@ pub(super) fn run(args: Serve, output: Output) -> anyhow::Result<()> {
     if let Some(address) = server.grpc_addr() {
         output.note(&format!("listening for gRPC on {address}"));
     }
-    run_until_done(runtime()?, server.run(asked_to_stop()))?;
-    Ok(())
+    run_until_done(runtime()?, async {
+        tokio::select! {
+            done = server.run(asked_to_stop(1)) => done.map_err(Into::into),
+            // Who asks again does not want to wait for what is not answered yet.
+            () = asked_to_stop(2) => bail!("stopped before every request was answered, as asked a second time"),
+        }
+    })
 }
 
 /// As many connections as there may be open files for, at most `most`: shells allow as many as other programs need.
@@ -127,21 +132,30 @@ pub(super) fn run_until_done<T>(runtime: Runtime, work: impl Future<Output = T>)
     done
 }
 
-/// Until Ctrl-C or SIGTERM.
-pub(super) async fn asked_to_stop() {
+/// Until Ctrl-C or SIGTERM came so many times.
+pub(super) async fn asked_to_stop(times: usize) {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         // Where a signal cannot be listened for, the other one still works.
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-            drop(tokio::signal::ctrl_c().await);
-            return;
-        };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
+        let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        let mut signals = signals.map(|signal| signal.ok());
+        let [terminate, interrupt] = &mut signals;
+        for _ in 0..times {
+            tokio::select! {
+                Some(()) = next(terminate) => {}
+                Some(()) = next(interrupt) => {}
+                else => std::future::pending().await,
+            }
         }
     }
     #[cfg(not(unix))]
-    drop(tokio::signal::ctrl_c().await);
+    for _ in 0..times {
+        drop(tokio::signal::ctrl_c().await);
+    }
+}
+
+#[cfg(unix)]
+async fn next(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
+    signal.as_mut()?.recv().await
 }

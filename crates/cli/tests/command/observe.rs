@@ -1,7 +1,8 @@
 //! What a server tells of its requests: lines, spans, and how it is.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     process::{Child, ChildStdout, Command, Stdio},
 };
 
@@ -95,6 +96,46 @@ fn a_line_for_each_request_says_who_and_what_and_nothing_that_was_asked() {
         (&json!(404), &Value::Null)
     );
     assert!(!notes.contains(key) && !notes.contains("secret=1") && !notes.contains("inputs"));
+}
+
+#[test]
+fn who_leaves_before_the_answer_has_a_line_too() {
+    let place = Place::with_model();
+    let create = "keys create --name a --allow explain --models tiny";
+    let created = place.answer(&words(create));
+    let key = created["key"].as_str().unwrap();
+    let server = Server::start(&place, &["--log-requests"]);
+    let body = json!({
+        "inputs": [{ "name": "image", "datatype": "FP32", "shape": [1, 64], "data": row(2) }],
+        "parameters": { "method": "integrated-gradients", "steps": 500 },
+    });
+    let body = body.to_string();
+    let head = format!(
+        "POST /v2/models/tiny/explain HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let address = server.address.strip_prefix("http://").unwrap();
+    // An explanation takes some milliseconds, in which some callers will be gone.
+    for _ in 0..200 {
+        let mut caller = TcpStream::connect(address).unwrap();
+        caller.write_all(head.as_bytes()).unwrap();
+        caller.write_all(body.as_bytes()).unwrap();
+    }
+    let (code, notes) = server.stop();
+    assert_eq!(code, Some(0), "{notes}");
+    let lines = notes
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut left = lines.filter(|line| line["status"] == 499);
+    let left = left.next().expect("a line of a caller that left");
+    assert_eq!(
+        (&left["route"], &left["model"], &left["key"]),
+        (
+            &json!("/v2/models/{model}/explain"),
+            &json!("tiny"),
+            &created["id"]
+        )
+    );
 }
 
 #[test]

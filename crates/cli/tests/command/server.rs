@@ -86,6 +86,11 @@ impl Server {
         began.elapsed()
     }
 
+    /// Sends a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(&self.child, name);
+    }
+
     /// Sends SIGTERM and waits; the exit status, and all that it has said.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         signal(&self.child, "TERM");

@@ -1,10 +1,14 @@
 //! Servers that cannot start.
 
-use std::{fs, net::TcpListener};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::{
     place::{Place, words},
-    server::Server,
+    server::{Server, until},
 };
 
 #[test]
@@ -44,6 +48,30 @@ fn without_keys_a_server_says_that_it_refuses_everyone() {
         notes.contains("there are no keys yet") && notes.contains("strata keys create"),
         "{notes}"
     );
+}
+
+#[test]
+fn a_second_signal_ends_a_server_that_waits_for_its_last_requests() {
+    let place = Place::with_model();
+    let created = place.answer(&words("keys create --name a --allow infer --models tiny"));
+    let server = Server::start(&place, &["--drain-seconds", "600"]);
+    let mut slow = TcpStream::connect(server.address.strip_prefix("http://").unwrap()).unwrap();
+    let key = created["key"].as_str().unwrap();
+    let head = format!(
+        "POST /v2/models/tiny/infer HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+    );
+    slow.write_all(head.as_bytes()).unwrap();
+    // It is on its way once the server wants its body.
+    let mut word = [0; 12];
+    slow.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"HTTP/1.1 100");
+    server.signal("TERM");
+    until("it takes no more callers", || {
+        TcpStream::connect(server.address.strip_prefix("http://").unwrap()).is_err()
+    });
+    let (code, notes) = server.stop();
+    assert_eq!(code, Some(1), "{notes}");
+    assert!(notes.contains("as asked a second time"), "{notes}");
 }
 
 #[test]
