@@ -25,7 +25,7 @@ SERVICE_TIMES = 3
 MODEL, SIZE, CLASSES = "resnet18", 224, 1000
 # What is tried for the most of either side. The server computes whatever waits together.
 BATCHES = (1, 8, 32)
-CONNECTIONS = (2, 8, 32)
+CONNECTIONS = (2, 8, 32, 64)
 # Of the peak's.
 LOAD = 0.7
 OPEN_CONNECTIONS = 512
