@@ -40,12 +40,13 @@ pub(crate) struct Asked {
 ///
 /// # Errors
 /// It is no JSON, or something else: where fields are expected a list would do as well, with its elements in their order.
-pub(crate) fn object<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+pub(crate) fn object<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
+    let wrong = |problem: String| Refusal::Malformed(format!("the request's JSON: {problem}"));
     let first = json.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'[') {
-        return Err("expected an object, found a list".to_owned());
+        return Err(wrong("expected an object, found a list".to_owned()));
     }
-    serde_json::from_slice(json).map_err(|error| error.to_string())
+    serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))
 }
 
 /// An answer in JSON.

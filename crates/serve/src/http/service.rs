@@ -390,11 +390,8 @@ pub(crate) fn find_version(
         });
     };
     let number = model.named(named);
-    let failed = || {
-        let mut failed = registry.failed().filter(|(own, _)| own.as_str() == name);
-        failed.find_map(|(_, number)| (named == Some(&number.to_string())).then_some(number))
-    };
-    let number = number.or_else(failed);
+    let is_named = |number: &u64| named == Some(&number.to_string());
+    let number = number.or_else(|| failed(registry, name).into_iter().find(is_named));
     let number = number.ok_or_else(|| no_version(name, named))?;
     let found = model.numbered(number).cloned();
     found.ok_or_else(|| not_served(name, number))

@@ -243,7 +243,7 @@ fn are_finite(numbers: &[f32]) -> bool {
         part.iter()
             .fold(true, |all, number| all & number.is_finite())
     };
-    numbers.chunks(4096).all(are_finite)
+    numbers.chunks(TOGETHER).all(are_finite)
 }
 
 /// Refuses what has no form but the raw one.

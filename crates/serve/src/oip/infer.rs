@@ -51,9 +51,7 @@ pub(crate) fn question(
             )));
         }
     };
-    let all =
-        || object(json).map_err(|error| Refusal::Malformed(format!("the request's JSON: {error}")));
-    let request = lift::read(json).map_or_else(all, Ok)?;
+    let request = lift::read(json).map_or_else(|| object(json), Ok)?;
     Question::new(request.with_binary(binary)?, version, limits)
 }
 

@@ -6,7 +6,10 @@
 use memchr::memmem;
 
 use super::request::InferRequest;
-use crate::infer::{Data, Elements};
+use crate::{
+    http::object,
+    infer::{Data, Elements},
+};
 
 /// Shorter requests are not worth it.
 const LEAST: usize = 512;
@@ -32,7 +35,7 @@ pub(super) fn read(json: &[u8]) -> Option<InferRequest> {
     }
     let (rest, lists) = lift(json)?;
     let mut lists = lists.into_iter();
-    let mut request: InferRequest = crate::http::object(&rest).ok()?;
+    let mut request: InferRequest = object(&rest).ok()?;
     for input in &mut request.inputs {
         if let Some(data) = &mut input.data {
             // Lists come in the order of the inputs, unless others are elsewhere in the request: then some are left over.
@@ -172,7 +175,7 @@ mod tests {
         let padded = format!("{}{json}", " ".repeat(LEAST));
         let shown = |request: InferRequest| format!("{request:?}");
         let quick = read(padded.as_bytes()).map(shown);
-        let whole = crate::http::object::<InferRequest>(json.as_bytes()).map(shown);
+        let whole = object::<InferRequest>(json.as_bytes()).map(shown);
         assert_eq!(quick.is_some(), is_quick, "{json}");
         if quick.is_some() {
             assert_eq!(quick, whole.ok(), "{json}");
@@ -252,7 +255,7 @@ mod tests {
             bytes[at] = byte;
             let padded = [&[b' '; LEAST][..], &bytes].concat();
             if let Some(quick) = read(&padded) {
-                let whole = crate::http::object::<InferRequest>(&bytes);
+                let whole = object::<InferRequest>(&bytes);
                 prop_assert_eq!(format!("{:?}", quick), format!("{:?}", whole.unwrap()));
             }
         }

@@ -72,5 +72,5 @@ fn read<T: Default + DeserializeOwned>(body: &Body) -> Result<T, Refusal> {
     if body.bytes.is_empty() {
         return Ok(T::default());
     }
-    object(&body.bytes).map_err(|error| Refusal::Malformed(format!("the request's JSON: {error}")))
+    object(&body.bytes)
 }

@@ -115,7 +115,7 @@ pub(super) struct Desk {
 }
 
 /// Of so many batches one takes all rows that it may.
-const TRIAL_EVERY: u32 = 64;
+const TRIAL_EVERY: u64 = 64;
 
 thread_local! {
     /// For rows that are computed on the threads that serve connections.
@@ -300,8 +300,10 @@ impl Shared {
     fn run(&self, mut desk: Desk) {
         let mut input = Vec::new();
         // What larger batches take is measured now and then, also if they are of no use.
-        let mut is_trial = (0..TRIAL_EVERY).map(|number| number == 0).cycle();
-        while let Some(batch) = self.next_batch(is_trial.next().unwrap_or(true)) {
+        for number in 0_u64.. {
+            let Some(batch) = self.next_batch(number.is_multiple_of(TRIAL_EVERY)) else {
+                return;
+            };
             let rows = match &batch[..] {
                 // Large ones mostly come alone, and are not copied.
                 [only] => &only.rows,

@@ -17,7 +17,7 @@ use strata_spec::Name;
 
 use super::{
     Asleep, Registry, Version,
-    load::{Source, Wanted, cannot_be_served},
+    load::{Source, Wanted, cannot_be_followed, cannot_be_served},
     memory::to_sleep,
     repository::{Command, Refused, Wish},
     watch::Watch,
@@ -350,7 +350,7 @@ impl Follower {
             let what = format!("{} failed while it computed", title(version));
             self.problems.tell(what, &ServeError::Broken);
         }
-        let failed = next.failed().count() + next.unknown().count() + broken.len();
+        let failed = next.missing() + broken.len();
         state.metrics.failed_versions.set(failed as i64);
         state.metrics.asleep_models.set(self.asleep.len() as i64);
         if next.is_same(&current) {
@@ -374,8 +374,7 @@ impl Follower {
         // Models of which something that is wanted cannot be had keep all that they have.
         let mut kept: BTreeSet<Name> = BTreeSet::new();
         for (name, error) in &wanted.unknown {
-            self.problems
-                .tell(format!("{name} cannot be followed"), error);
+            self.problems.tell(cannot_be_followed(name), error);
             kept.insert(name.clone());
         }
         for (name, number) in &wanted.versions {

@@ -212,22 +212,18 @@ pub(crate) fn load(
     metrics: &Metrics,
     problems: &mut Problems,
 ) -> Result<Registry, ServeError> {
-    let wanted = source.wanted()?;
+    let mut wanted = source.wanted()?;
     let is_any_missing = source.models.is_none();
     let mut first = None;
     let mut registry = Registry::default();
-    for (name, error) in wanted.unknown {
+    for (name, error) in std::mem::take(&mut wanted.unknown) {
         if !is_any_missing {
             return Err(error.into());
         }
-        problems.tell(format!("{name} cannot be followed"), &error);
+        problems.tell(cannot_be_followed(&name), &error);
         registry.add_unknown(&name);
         first.get_or_insert(error.into());
     }
-    let wanted = Wanted {
-        unknown: BTreeMap::new(),
-        ..wanted
-    };
     for (name, number) in &wanted.versions {
         match source.load(name, *number, metrics) {
             Ok(version) => registry.add(Arc::new(version)),
@@ -261,8 +257,7 @@ pub(crate) fn load(
         };
         return Err(first.unwrap_or_else(none));
     }
-    let failed = registry.failed().count() + registry.unknown().count();
-    metrics.failed_versions.set(failed as i64);
+    metrics.failed_versions.set(registry.missing() as i64);
     for ((name, alias), number) in &wanted.aliases {
         registry.add_alias(name, alias, *number);
     }
@@ -274,6 +269,11 @@ pub(crate) fn load(
     );
     registry.set_rollouts(rollouts);
     Ok(registry)
+}
+
+/// A problem with a model, as it is told.
+pub(super) fn cannot_be_followed(name: &Name) -> String {
+    format!("{name} cannot be followed")
 }
 
 /// A problem with a version, as it is told.

@@ -89,6 +89,11 @@ impl Registry {
         self.unknown.iter()
     }
 
+    /// How many versions and models should be served and cannot be.
+    pub(crate) fn missing(&self) -> usize {
+        self.failed.len() + self.unknown.len()
+    }
+
     /// Whether something of a model should be served and cannot be.
     pub(crate) fn is_failed(&self, name: &str) -> bool {
         let mut failed = self.failed.iter().map(|(failed, _)| failed);

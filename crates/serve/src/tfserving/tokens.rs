@@ -8,11 +8,10 @@ const TOKENS: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
 /// Reads JSON in which `NaN`, `Infinity` and `-Infinity` may be bare: they become texts, as in the JSON of Protocol Buffers.
 pub(super) fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
     // Nearly all requests have none, and are read at once.
-    let read = object(json).or_else(|error| match quoted(json) {
+    object(json).or_else(|refusal| match quoted(json) {
         Some(quoted) => object(&quoted),
-        None => Err(error),
-    });
-    read.map_err(|error| Refusal::Malformed(format!("the request's JSON: {error}")))
+        None => Err(refusal),
+    })
 }
 
 /// The same with bare tokens as texts; nothing if there are none.
