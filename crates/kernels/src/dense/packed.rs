@@ -6,8 +6,6 @@ use crate::{
     simd::{MOST_LANES, Portable, Vector},
 };
 
-/// Rows that a tile computes together.
-const TILE_ROWS: usize = 4;
 /// Vectors of outputs that a tile computes together.
 const TILE_VECTORS: usize = 4;
 
@@ -122,14 +120,16 @@ fn apply_avx2(weights: &DenseWeights, input: &[f32], output: &mut [f32], relu: b
 #[inline(always)]
 unsafe fn apply<V: Vector>(weights: &DenseWeights, input: &[f32], output: &mut [f32], relu: bool) {
     let panel_width = TILE_VECTORS * V::LANES;
+    // Their sums, the numbers of the rows and a vector of weights are as many as there are registers: 16, or 32 with AVX-512.
+    let tile_rows = if V::LANES == MOST_LANES { 4 } else { 3 };
     for (index, bias) in weights.bias.chunks(panel_width).enumerate() {
         let panel =
             &weights.panels[index * panel_width * weights.inputs..][..bias.len() * weights.inputs];
         let first = index * panel_width;
         let valid = (weights.outputs - first).min(panel_width);
         let row_blocks = input
-            .chunks(TILE_ROWS * weights.inputs)
-            .zip(output.chunks_mut(TILE_ROWS * weights.outputs));
+            .chunks(tile_rows * weights.inputs)
+            .zip(output.chunks_mut(tile_rows * weights.outputs));
         for (input, output) in row_blocks {
             let rows = input.len() / weights.inputs;
             let tile = Tile {
@@ -166,7 +166,7 @@ unsafe fn apply<V: Vector>(weights: &DenseWeights, input: &[f32], output: &mut [
     }
 }
 
-/// Up to `TILE_ROWS` rows times one panel of weights.
+/// A few rows times one panel of weights.
 struct Tile<'a> {
     input: &'a [f32],
     panel: &'a [f32],
@@ -193,13 +193,13 @@ impl Tile<'_> {
         unsafe {
             let mut sums = [[V::zero(); VECTORS]; ROWS];
             for k in 0..inputs {
-                let weights: [V; VECTORS] = std::array::from_fn(|v| {
-                    V::load(self.panel.as_ptr().add(k * width + v * V::LANES))
+                let x: [V; ROWS] = std::array::from_fn(|row| {
+                    V::splat(*self.input.get_unchecked(row * inputs + k))
                 });
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = V::splat(*self.input.get_unchecked(row * inputs + k));
-                    for (sum, weight) in sums.iter_mut().zip(weights) {
-                        *sum = sum.add_product(x, weight);
+                for v in 0..VECTORS {
+                    let weight = V::load(self.panel.as_ptr().add(k * width + v * V::LANES));
+                    for (sums, x) in sums.iter_mut().zip(x) {
+                        sums[v] = sums[v].add_product(x, weight);
                     }
                 }
             }
