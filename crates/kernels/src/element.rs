@@ -21,6 +21,8 @@ pub trait Element:
     fn singles(values: &[Self]) -> Option<&[f32]>;
     /// The numbers, if they are [`bf16`].
     fn halves(values: &[Self]) -> Option<&[bf16]>;
+    /// `values` themselves, if numbers of this format are `f32`.
+    fn of_singles(values: &[f32]) -> Option<&[Self]>;
     /// The same number as `f32`; exact.
     fn to_f32(self) -> f32;
     /// The nearest number, to even where two are as near.
@@ -36,6 +38,10 @@ impl Element for f32 {
 
     fn halves(_: &[Self]) -> Option<&[bf16]> {
         None
+    }
+
+    fn of_singles(values: &[f32]) -> Option<&[Self]> {
+        Some(values)
     }
 
     #[inline(always)]
@@ -58,6 +64,10 @@ impl Element for bf16 {
 
     fn halves(values: &[Self]) -> Option<&[Self]> {
         Some(values)
+    }
+
+    fn of_singles(_: &[f32]) -> Option<&[Self]> {
+        None
     }
 
     #[inline(always)]

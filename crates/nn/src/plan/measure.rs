@@ -48,7 +48,7 @@ fn measure<T: Element>(
     rows: &mut Vec<Vec<f32>>,
     maps: &mut Vec<Vec<T>>,
 ) -> Vec<LevelTime> {
-    program.make_room(count, rows, maps);
+    let mut memory = program.memory(count, input, rows, maps);
     let mut logits = Vec::new();
     let longest = LevelTime {
         body: Duration::MAX,
@@ -58,12 +58,12 @@ fn measure<T: Element>(
     for _ in 0..RUNS {
         for (time, level) in times.iter_mut().zip(&program.levels) {
             let start = Instant::now();
-            level.run_body(count, input, rows, maps);
+            level.run_body(count, &mut memory);
             time.body = time.body.min(start.elapsed());
             if let Some(head) = &level.head {
                 logits.resize(count * head.output_len(), 0.0);
                 let start = Instant::now();
-                head.run(count, input, rows, maps, &mut logits);
+                head.run(count, &mut memory, &mut logits);
                 let took = start.elapsed();
                 time.head = Some(time.head.map_or(took, |least| least.min(took)));
             }

@@ -3,6 +3,7 @@
 mod compile;
 mod fold;
 mod measure;
+mod memory;
 mod pass;
 mod steps;
 #[cfg(test)]
@@ -193,13 +194,13 @@ fn run_to_top<T: Element>(
     maps: &mut Vec<Vec<T>>,
     logits: &mut [f32],
 ) {
-    program.make_room(count, rows, maps);
+    let mut memory = program.memory(count, input, rows, maps);
     for level in &program.levels {
-        level.run_body(count, input, rows, maps);
+        level.run_body(count, &mut memory);
     }
     let top = program.levels.last().and_then(|level| level.head.as_ref());
     let top = top.expect("checked levels: the last one has a head");
-    top.run(count, input, rows, maps, logits);
+    top.run(count, &mut memory, logits);
 }
 
 fn heads<T: Element>(program: &Program<T>, levels: &[Level]) -> Vec<PlanHead> {

@@ -134,13 +134,13 @@ impl Plan {
         } = walkers;
         let way_of = |row: usize| ways[of_row[row] as usize].1;
         let count = input.len() / self.input;
-        program.make_room(count, rows, maps);
+        let mut memory = program.memory(count, input, rows, maps);
         walking.clear();
         walking.extend(first as u32..(first + count) as u32);
         let mut head = 0;
         for level in &program.levels {
             let count = walking.len();
-            level.run_body(count, input, rows, maps);
+            level.run_body(count, &mut memory);
             let Some(steps) = &level.head else {
                 continue;
             };
@@ -155,7 +155,7 @@ impl Plan {
                     logits.resize(count * width, 0.0);
                 }
                 let logits = &mut logits[..count * width];
-                steps.run(count, input, rows, maps, logits);
+                steps.run(count, &mut memory, logits);
                 for (row, logits) in walking.iter().zip(logits.chunks_exact(width)) {
                     self.answer(
                         way_of(*row as usize).at(head),
@@ -175,7 +175,7 @@ impl Plan {
                 return;
             }
             if kept.len() < count {
-                level.keep(kept, count, rows, maps);
+                level.keep(kept, count, &mut memory);
                 for (to, place) in kept.iter().enumerate() {
                     walking[to] = walking[*place as usize];
                 }

@@ -6,6 +6,8 @@ use strata_kernels::{
     maps_to_rows, max_pool_eval, relu, rows_to_maps, subsample,
 };
 
+use super::memory::{Memory, Slot, Slots};
+
 /// Steps, level by level, and the buffers between them, for maps of `T`. Rows are `f32`.
 #[derive(Debug)]
 pub(super) struct Program<T> {
@@ -36,13 +38,6 @@ pub(super) struct HeadSteps<T> {
     pub(super) steps: Vec<Step<T>>,
     /// Where the logits are in the end.
     pub(super) output: Source,
-}
-
-/// A buffer, and the numbers of one row that lie in it at some step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
-    pub(super) index: usize,
-    pub(super) len: usize,
 }
 
 /// Where rows come from.
@@ -170,42 +165,40 @@ impl<T: Element> Program<T> {
         rows.sum::<usize>() * size_of::<f32>() + maps.sum::<usize>() * size_of::<T>()
     }
 
-    /// Makes the buffers long enough for `count` rows.
-    pub(super) fn make_room(&self, count: usize, rows: &mut Vec<Vec<f32>>, maps: &mut Vec<Vec<T>>) {
-        make_room(rows, &self.rows, count);
-        make_room(maps, &self.maps, count);
+    /// What a pass works in, for the `count` rows of `input`.
+    pub(super) fn memory<'a>(
+        &self,
+        count: usize,
+        input: &'a [f32],
+        rows: &'a mut Vec<Vec<f32>>,
+        maps: &'a mut Vec<Vec<T>>,
+    ) -> Memory<'a, T> {
+        Memory {
+            input,
+            rows: Slots::new(rows, &self.rows, count),
+            maps: Slots::new(maps, &self.maps, count),
+        }
     }
 }
 
 impl<T: Element> LevelSteps<T> {
-    pub(super) fn run_body(
-        &self,
-        count: usize,
-        input: &[f32],
-        rows: &mut [Vec<f32>],
-        maps: &mut [Vec<T>],
-    ) {
+    pub(super) fn run_body(&self, count: usize, memory: &mut Memory<'_, T>) {
         for step in &self.body {
-            step.run(count, input, rows, maps);
+            step.run(count, memory);
         }
     }
 
     /// Leaves of the body's output only the rows at the places `kept`, ascending, out of `count`.
-    pub(super) fn keep(
-        &self,
-        kept: &[u32],
-        count: usize,
-        rows: &mut [Vec<f32>],
-        maps: &mut [Vec<T>],
-    ) {
+    pub(super) fn keep(&self, kept: &[u32], count: usize, memory: &mut Memory<'_, T>) {
         match self.output {
             LevelOutput::Rows(Source::Buffer(slot)) => {
-                compact(&mut rows[slot.index], slot.len, 1, kept, count);
+                compact(memory.rows.own(slot, count), slot.len, 1, kept, count);
             }
             LevelOutput::Rows(Source::Input(_)) => unreachable!("loaded where rows may leave"),
             LevelOutput::Maps { slot, channels } => {
                 let places = slot.len / channels;
-                compact(&mut maps[slot.index], channels, places, kept, count);
+                let maps = memory.maps.own(slot, count);
+                compact(maps, channels, places, kept, count);
             }
         }
     }
@@ -220,17 +213,11 @@ impl<T: Element> HeadSteps<T> {
         }
     }
 
-    pub(super) fn run(
-        &self,
-        count: usize,
-        input: &[f32],
-        rows: &mut [Vec<f32>],
-        maps: &mut [Vec<T>],
-        logits: &mut [f32],
-    ) {
+    pub(super) fn run(&self, count: usize, memory: &mut Memory<'_, T>, logits: &mut [f32]) {
         for step in &self.steps {
-            step.run(count, input, rows, maps);
+            step.run(count, memory);
         }
+        let Memory { input, rows, .. } = memory;
         logits.copy_from_slice(source(self.output, input, rows, count));
     }
 }
@@ -248,43 +235,17 @@ fn compact<E: Copy>(buffer: &mut [E], len: usize, places: usize, kept: &[u32], c
     }
 }
 
-fn make_room<E: Element>(buffers: &mut Vec<Vec<E>>, lens: &[usize], count: usize) {
-    if buffers.len() < lens.len() {
-        buffers.resize_with(lens.len(), Vec::new);
-    }
-    for (buffer, len) in buffers.iter_mut().zip(lens) {
-        if buffer.len() < len * count {
-            buffer.resize(len * count, E::default());
-        }
-    }
-}
-
-fn part<E>(buffers: &[Vec<E>], slot: Slot, count: usize) -> &[E] {
-    &buffers[slot.index][..slot.len * count]
-}
-
-/// Runs `write` on the part of a buffer that it fills, and on the other buffers.
-fn fill<E>(
-    buffers: &mut [Vec<E>],
-    to: Slot,
-    count: usize,
-    write: impl FnOnce(&[Vec<E>], &mut [E]),
-) {
-    let mut buffer = std::mem::take(&mut buffers[to.index]);
-    write(buffers, &mut buffer[..to.len * count]);
-    buffers[to.index] = buffer;
-}
-
 impl<T: Element> Step<T> {
-    fn run(&self, count: usize, input: &[f32], rows: &mut [Vec<f32>], maps: &mut [Vec<T>]) {
+    fn run(&self, count: usize, memory: &mut Memory<'_, T>) {
+        let Memory { input, rows, maps } = memory;
         match self {
-            Self::Load { to } => fill(rows, *to, count, |_, to| to.copy_from_slice(input)),
+            Self::Load { to } => rows.fill(*to, count, |_, to| to.copy_from_slice(input)),
             Self::Dense {
                 weights,
                 relu,
                 from,
                 to,
-            } => fill(rows, *to, count, |rows, to| {
+            } => rows.fill(*to, count, |rows, to| {
                 weights.apply(source(*from, input, rows, count), to, *relu);
             }),
             Self::LayerNorm {
@@ -293,9 +254,9 @@ impl<T: Element> Step<T> {
                 bias,
                 from,
                 to,
-            } => fill(rows, *to, count, |rows, to| {
+            } => rows.fill(*to, count, |rows, to| {
                 // One row after the other: its statistics then need no room of their own.
-                let (width, from) = (weight.len(), part(rows, *from, count));
+                let (width, from) = (weight.len(), rows.part(*from, count));
                 for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
                     let (mut mean, mut rstd) = ([0.0], [0.0]);
                     layer_norm(
@@ -304,16 +265,25 @@ impl<T: Element> Step<T> {
                 }
             }),
             Self::OnRows(simple) => simple.run(count, rows),
-            Self::RowsToMaps { shape, from, to } => fill(maps, *to, count, |_, to| {
-                let from = source(*from, input, rows, count);
-                rows_to_maps(shape.channels, shape.size, count, from, to);
-            }),
-            Self::MapsToRows { shape, from, to } => fill(rows, *to, count, |_, to| {
+            Self::RowsToMaps { shape, from, to } => {
+                // One map alone is the same either way.
+                if let (Source::Input(_), 1, Some(maps_already)) =
+                    (from, count * shape.channels, T::of_singles(input))
+                {
+                    maps.lend(*to, maps_already);
+                    return;
+                }
+                maps.fill(*to, count, |_, to| {
+                    let from = source(*from, input, rows, count);
+                    rows_to_maps(shape.channels, shape.size, count, from, to);
+                });
+            }
+            Self::MapsToRows { shape, from, to } => rows.fill(*to, count, |_, to| {
                 maps_to_rows(
                     shape.channels,
                     shape.size,
                     count,
-                    part(maps, *from, count),
+                    maps.part(*from, count),
                     to,
                 );
             }),
@@ -323,27 +293,32 @@ impl<T: Element> Step<T> {
                 relu,
                 from,
                 to,
-            } => fill(maps, *to, count, |maps, to| {
-                let residual = residual.map(|residual| part(maps, residual, count));
-                packed.apply(count, part(maps, *from, count), residual, *relu, to);
+            } => maps.fill(*to, count, |maps, to| {
+                let residual = residual.map(|residual| maps.part(residual, count));
+                packed.apply(count, maps.part(*from, count), residual, *relu, to);
             }),
             Self::Pool {
                 pooling,
                 shape,
                 from,
                 to,
-            } => fill(maps, *to, count, |maps, to| {
-                pooling.run(count, *shape, part(maps, *from, count), to);
+            } => maps.fill(*to, count, |maps, to| {
+                pooling.run(count, *shape, maps.part(*from, count), to);
             }),
             Self::OnMaps(simple) => simple.run(count, maps),
         }
     }
 }
 
-fn source<'a>(source: Source, input: &'a [f32], rows: &'a [Vec<f32>], count: usize) -> &'a [f32] {
+fn source<'a>(
+    source: Source,
+    input: &'a [f32],
+    rows: &'a Slots<'_, f32>,
+    count: usize,
+) -> &'a [f32] {
     match source {
         Source::Input(_) => input,
-        Source::Buffer(slot) => part(rows, slot, count),
+        Source::Buffer(slot) => rows.part(slot, count),
     }
 }
 
@@ -383,21 +358,16 @@ impl Pooling {
 }
 
 impl Simple {
-    fn run<E: Element>(&self, count: usize, buffers: &mut [Vec<E>]) {
+    fn run<E: Element>(&self, count: usize, buffers: &mut Slots<'_, E>) {
         match self {
-            Self::Relu { from, to } => fill(buffers, *to, count, |buffers, to| {
-                relu(part(buffers, *from, count), to);
+            Self::Relu { from, to } => buffers.fill(*to, count, |buffers, to| {
+                relu(buffers.part(*from, count), to);
             }),
-            Self::Gelu { kind, from, to } => fill(buffers, *to, count, |buffers, to| {
-                gelu(*kind, part(buffers, *from, count), to);
+            Self::Gelu { kind, from, to } => buffers.fill(*to, count, |buffers, to| {
+                gelu(*kind, buffers.part(*from, count), to);
             }),
-            Self::Add { a, b, relu, to } => fill(buffers, *to, count, |buffers, to| {
-                add_relu(
-                    part(buffers, *a, count),
-                    part(buffers, *b, count),
-                    *relu,
-                    to,
-                );
+            Self::Add { a, b, relu, to } => buffers.fill(*to, count, |buffers, to| {
+                add_relu(buffers.part(*a, count), buffers.part(*b, count), *relu, to);
             }),
             Self::BatchNorm {
                 norm,
@@ -405,16 +375,16 @@ impl Simple {
                 relu,
                 from,
                 to,
-            } => fill(buffers, *to, count, |buffers, to| {
+            } => buffers.fill(*to, count, |buffers, to| {
                 let settings = BatchNormSettings {
                     channels: norm.weight.len(),
                     epsilon: norm.epsilon,
                     relu: *relu,
                 };
-                let residual = residual.map(|residual| part(buffers, residual, count));
+                let residual = residual.map(|residual| buffers.part(residual, count));
                 batch_norm_eval(
                     settings,
-                    part(buffers, *from, count),
+                    buffers.part(*from, count),
                     &norm.weight,
                     &norm.bias,
                     &norm.mean,
@@ -423,12 +393,12 @@ impl Simple {
                     to,
                 );
             }),
-            Self::Concat { parts, to } => fill(buffers, *to, count, |buffers, to| {
+            Self::Concat { parts, to } => buffers.fill(*to, count, |buffers, to| {
                 let channels: usize = parts.iter().map(|(_, channels)| channels).sum();
                 let places = to.len() / channels;
                 let parts = parts.iter();
                 let parts: Vec<(&[E], usize)> = parts
-                    .map(|(slot, channels)| (part(buffers, *slot, count), *channels))
+                    .map(|(slot, channels)| (buffers.part(*slot, count), *channels))
                     .collect();
                 concat(&parts, places, to);
             }),

@@ -245,6 +245,44 @@ fn rows_may_go_into_any_layer_first() {
 }
 
 #[test]
+fn an_image_of_one_channel_is_answered_alone_as_with_others() {
+    let head = Head {
+        task: "task".parse().unwrap(),
+        layers: vec![Layer::GlobalAveragePool, dense(3)],
+        mirrored: false,
+    };
+    let levels = [Level {
+        name: "only".parse().unwrap(),
+        // The image itself is read twice, and its place is filled again above.
+        layers: vec![
+            residual(vec![conv(1, 3, 1), norm()], Vec::new()),
+            conv(1, 3, 1),
+            Layer::Relu,
+            conv(4, 3, 2),
+        ],
+        head: Some(head),
+    }];
+    let rows: Vec<f32> = (0..4 * 30)
+        .map(|i| (i * 7 % 23) as f32 / 11.0 - 1.0)
+        .collect();
+    for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 3e-2)] {
+        let network = Network::new(&[1, 6, 5], &levels, 5, precision);
+        let plan = Plan::compile(&[1, 6, 5], &levels, &network.weights(), precision);
+        let mut scratch = Scratch::default();
+        let together = answers(&plan, &rows, &mut scratch);
+        let each = rows.chunks(30);
+        let alone: Vec<f32> = each
+            .flat_map(|row| answers(&plan, row, &mut scratch))
+            .collect();
+        assert_eq!(alone, together, "{precision:?}");
+        for (found, expected) in alone.iter().zip(network.logits(rows.clone())) {
+            let error = (found - expected).abs();
+            assert!(error < tolerance, "{found}, expected {expected}");
+        }
+    }
+}
+
+#[test]
 fn buffers_are_as_many_as_are_in_use_at_once() {
     let task = "object".parse().unwrap();
     let levels = strata_spec::networks::resnet18(strata_spec::networks::Stem::Imagenet, &task, 10);

@@ -6,7 +6,8 @@ use strata_spec::{Conv, Layer, Residual, paths::residual_places};
 use super::{
     super::{
         fold::{Line, conv_weights},
-        steps::{self, Pooling, Simple, Slot, Source, Step},
+        memory::Slot,
+        steps::{self, Pooling, Simple, Source, Step},
     },
     After, Compiler,
     values::Value,

@@ -3,7 +3,10 @@
 use strata_kernels::Element;
 
 use super::{
-    super::steps::{MapShape, Slot, Source, Step},
+    super::{
+        memory::Slot,
+        steps::{MapShape, Source, Step},
+    },
     Compiler,
 };
 
