@@ -1,15 +1,18 @@
 use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    task::Poll,
+    time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::Refusal;
 use crate::Limits;
@@ -88,14 +91,43 @@ impl Drop for Share {
     }
 }
 
-/// Reads a whole body, with bounds on its size and on the time that it takes.
+/// Reads a whole body, with bounds on its size and on the time that it takes. Where it has tensors, from byte `tensors` on,
+/// and comes in pieces, they come to lie where numbers can be read.
 pub(crate) async fn read(
     body: Incoming,
+    tensors: usize,
+    deadline: Instant,
     limits: &Limits,
     budget: &Arc<Budget>,
 ) -> Result<Body, Refusal> {
-    let collected = timeout(limits.body_time, collect(body, limits.body_bytes, budget));
-    collected.await.unwrap_or(Err(Refusal::Stalled))
+    let stalled = Instant::now() + limits.body_time;
+    let (until, late) = if deadline <= stalled {
+        (deadline, Refusal::Overdue)
+    } else {
+        (stalled, Refusal::Stalled)
+    };
+    let mut collected = pin!(collect(body, tensors, limits.body_bytes, budget));
+    if let Some(collected) = soon(collected.as_mut()).await {
+        return collected;
+    }
+    timeout_at(until.into(), collected)
+        .await
+        .unwrap_or(Err(late))
+}
+
+/// What is there at the first or the second look, without a timer: a body that has arrived is handed over when it was asked
+/// for once.
+async fn soon<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let mut is_first = true;
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(found) => Poll::Ready(Some(found)),
+        Poll::Pending if std::mem::take(&mut is_first) => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Passes over a body that nobody will read, if it is small and there. Whether it came to its end:
@@ -116,7 +148,15 @@ pub(crate) async fn discard(mut body: Incoming) -> bool {
     timeout(LONGEST, rest).await.unwrap_or(false)
 }
 
-async fn collect(mut body: Incoming, limit: usize, budget: &Arc<Budget>) -> Result<Body, Refusal> {
+/// Numbers may be read at multiples of so many bytes.
+const NUMBER: usize = align_of::<f32>();
+
+async fn collect(
+    mut body: Incoming,
+    tensors: usize,
+    limit: usize,
+    budget: &Arc<Budget>,
+) -> Result<Body, Refusal> {
     let mut share = Share::new(budget);
     let too_large = Refusal::TooLarge {
         what: "bytes in the body",
@@ -128,6 +168,8 @@ async fn collect(mut body: Incoming, limit: usize, budget: &Arc<Budget>) -> Resu
     }
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
+    // Bytes before the body.
+    let mut unused = 0;
     while let Some(frame) = body.frame().await {
         let cut_short = |_| Refusal::Malformed("the body ended too soon".to_owned());
         let Ok(data) = frame.map_err(cut_short)?.into_data() else {
@@ -144,12 +186,19 @@ async fn collect(mut body: Incoming, limit: usize, budget: &Arc<Budget>) -> Resu
             if all.is_empty() {
                 // All that is to come is known unless the body is chunked. What is reserved takes no memory until it arrives.
                 let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-                all.reserve(first.len() + data.len() + rest.min(limit));
+                all.reserve(NUMBER + first.len() + data.len() + rest.min(limit));
+                let misplaced = all.as_ptr().addr().wrapping_add(tensors) % NUMBER;
+                unused = (NUMBER - misplaced) % NUMBER;
+                all.put_bytes(0, unused);
             }
             all.extend_from_slice(&std::mem::take(&mut first));
             all.extend_from_slice(&data);
         }
     }
-    let bytes = if all.is_empty() { first } else { all.freeze() };
+    let bytes = if all.is_empty() {
+        first
+    } else {
+        all.freeze().slice(unused..)
+    };
     Ok(Body::new(bytes, share))
 }

@@ -203,14 +203,14 @@ async fn guarded(
             }
             Endpoint::Index => {
                 let caller = caller.clone();
-                let (body, _) = read_body(state, head, trail, start).await?;
+                let (body, _) = read_body(state, head, 0, trail, start).await?;
                 oip::index(state, &caller, &body)
             }
             _ => Err(Refusal::Internal("the table of routes is wrong")),
         };
     };
     if let Endpoint::Load | Endpoint::Unload = route.endpoint {
-        let (body, deadline) = read_body(state, head, trail, start).await?;
+        let (body, deadline) = read_body(state, head, 0, trail, start).await?;
         let done = async {
             match route.endpoint {
                 Endpoint::Load => oip::load(state, name, &body).await,
@@ -443,7 +443,8 @@ async fn asked(
     start: Instant,
 ) -> Result<Asked, Refusal> {
     let json_bytes = json_bytes(&head.headers)?;
-    let (body, deadline) = read_body(state, head, trail, start).await?;
+    let tensors = json_bytes.unwrap_or(0);
+    let (body, deadline) = read_body(state, head, tensors, trail, start).await?;
     Ok(Asked {
         routed,
         json_bytes,
@@ -452,10 +453,11 @@ async fn asked(
     })
 }
 
-/// Reads the body, unpacks it, and finds out until when the caller waits.
+/// Reads the body, unpacks it, and finds out until when the caller waits. Tensors are from byte `tensors` on, if it has any.
 async fn read_body(
     state: &State,
     head: &Parts,
+    tensors: usize,
     trail: &mut Trail,
     start: Instant,
 ) -> Result<(Body, Instant), Refusal> {
@@ -464,10 +466,7 @@ async fn read_body(
     let Progress::Unread(body) = std::mem::replace(&mut trail.body, Progress::Cut) else {
         return Err(Refusal::Internal("the body was read before"));
     };
-    let read = body::read(body, &state.limits, &state.bodies);
-    let body = timeout_at(deadline.into(), read)
-        .await
-        .unwrap_or(Err(Refusal::Overdue))?;
+    let body = body::read(body, tensors, deadline, &state.limits, &state.bodies).await?;
     trail.body = Progress::Read;
     let Some(coding) = coding else {
         return Ok((body, deadline));

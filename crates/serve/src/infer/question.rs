@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     http::Refusal,
-    runtime::{Leave, Version},
+    runtime::{Leave, Rows, Version},
 };
 
 /// A request that fits the model.
@@ -54,10 +54,10 @@ impl Question {
         let count = rows(&input, limits, version)?;
         let leave = leave(&parameters, version, count)?;
         let source = match input.datatype.as_str() {
-            "FP32" => prepared(input, version, raw_fp32)?,
-            "FP64" => prepared(input, version, raw_fp64)?,
-            "FP16" => prepared(only_raw(input)?, version, raw_fp16)?,
-            "BF16" => prepared(only_raw(input)?, version, raw_bf16)?,
+            "FP32" => prepared(input, version, &RAW_FP32)?,
+            "FP64" => prepared(input, version, &RAW_FP64)?,
+            "FP16" => prepared(only_raw(input)?, version, &RAW_FP16)?,
+            "BF16" => prepared(only_raw(input)?, version, &RAW_BF16)?,
             "UINT8" => pixels(input)?,
             "BYTES" => encoded(input, count)?,
             other => {
@@ -185,32 +185,39 @@ fn elements(input: &Tensor) -> Result<usize, Refusal> {
     )
 }
 
-/// The size of an element in bytes, and how numbers are made of them, behind those that are there.
-type RawForm = (usize, fn(&[u8], &mut Vec<f32>));
-
-fn raw_fp32() -> RawForm {
-    (4, |bytes, numbers| {
-        read_each(bytes, numbers, f32::from_le_bytes);
-    })
+/// The raw form of numbers.
+struct RawForm {
+    /// The size of an element in bytes.
+    size: usize,
+    /// Whether rows in memory have it, too.
+    is_of_rows: bool,
+    /// Makes numbers of elements, behind those that are there.
+    read: fn(&[u8], &mut Vec<f32>),
 }
 
-fn raw_fp64() -> RawForm {
-    (8, |bytes, numbers| {
-        read_each(bytes, numbers, |bytes| f64::from_le_bytes(bytes) as f32);
-    })
-}
+const RAW_FP32: RawForm = RawForm {
+    size: 4,
+    is_of_rows: true,
+    read: |bytes, numbers| read_each(bytes, numbers, f32::from_le_bytes),
+};
 
-fn raw_fp16() -> RawForm {
-    (2, |bytes, numbers| {
-        read_each(bytes, numbers, |bytes| f16::from_le_bytes(bytes).to_f32());
-    })
-}
+const RAW_FP64: RawForm = RawForm {
+    size: 8,
+    is_of_rows: false,
+    read: |bytes, numbers| read_each(bytes, numbers, |bytes| f64::from_le_bytes(bytes) as f32),
+};
 
-fn raw_bf16() -> RawForm {
-    (2, |bytes, numbers| {
-        read_each(bytes, numbers, |bytes| bf16::from_le_bytes(bytes).to_f32());
-    })
-}
+const RAW_FP16: RawForm = RawForm {
+    size: 2,
+    is_of_rows: false,
+    read: |bytes, numbers| read_each(bytes, numbers, |bytes| f16::from_le_bytes(bytes).to_f32()),
+};
+
+const RAW_BF16: RawForm = RawForm {
+    size: 2,
+    is_of_rows: false,
+    read: |bytes, numbers| read_each(bytes, numbers, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+};
 
 fn read_each<const N: usize>(bytes: &[u8], numbers: &mut Vec<f32>, read: impl Fn([u8; N]) -> f32) {
     let (chunks, _) = bytes.as_chunks();
@@ -221,20 +228,28 @@ fn read_each<const N: usize>(bytes: &[u8], numbers: &mut Vec<f32>, read: impl Fn
 const TOGETHER: usize = 2048;
 
 /// The numbers, if all are finite.
-fn finite(content: Content, (size, read): RawForm) -> Result<Option<Vec<f32>>, Refusal> {
+fn finite(content: Content, form: &RawForm) -> Result<Option<Rows>, Refusal> {
     let bytes = match content {
         Content::Raw(bytes) => bytes,
-        content => return numbers(content).map(|all| Some(all).filter(|all| are_finite(all))),
+        content => {
+            let all = numbers(content)?;
+            return Ok(are_finite(&all).then(|| all.into()));
+        }
     };
-    let mut numbers = Vec::with_capacity(bytes.len() / size);
-    for part in bytes.chunks(TOGETHER * size) {
+    if form.is_of_rows
+        && let Some(rows) = Rows::in_body(&bytes)
+    {
+        return Ok(are_finite(&rows).then_some(rows));
+    }
+    let mut numbers = Vec::with_capacity(bytes.len() / form.size);
+    for part in bytes.chunks(TOGETHER * form.size) {
         let before = numbers.len();
-        read(part, &mut numbers);
+        (form.read)(part, &mut numbers);
         if !are_finite(&numbers[before..]) {
             return Ok(None);
         }
     }
-    Ok(Some(numbers))
+    Ok(Some(numbers.into()))
 }
 
 /// Looks at many at once, which a search for the first that is not finite could not.
@@ -257,11 +272,7 @@ fn only_raw(input: Tensor) -> Result<Tensor, Refusal> {
     }
 }
 
-fn prepared(
-    input: Tensor,
-    version: &Version,
-    raw_form: fn() -> RawForm,
-) -> Result<Source, Refusal> {
+fn prepared(input: Tensor, version: &Version, raw_form: &RawForm) -> Result<Source, Refusal> {
     let row = &input.shape[1..];
     if row != version.shape && row != [version.row_len()] {
         let (count, shape) = (input.shape[0], &version.shape);
@@ -277,8 +288,7 @@ fn prepared(
             input.shape
         ));
     }
-    let raw_form = raw_form();
-    check_size(&input, raw_form.0)?;
+    check_size(&input, raw_form.size)?;
     match finite(input.content, raw_form)? {
         Some(numbers) => Ok(Source::Prepared(numbers)),
         None => wrong(format!(

@@ -11,7 +11,7 @@ use super::{Question, RowLimits, Source, Task, Waiter, cache::key};
 use crate::{
     http::{Refusal, State},
     rollout::{Routed, Shadow},
-    runtime::{Answered, Ask, Priority, Took, Unanswered, Version},
+    runtime::{Answered, Ask, Priority, Rows, Took, Unanswered, Version},
 };
 
 /// What is read where it arrives. More goes to another thread, so that other connections do not wait for it.
@@ -88,7 +88,7 @@ async fn answered(
     state: &State,
     routed: &Routed,
     question: &Question,
-    rows: Vec<f32>,
+    rows: Rows,
     deadline: Instant,
 ) -> Result<(Arc<Answered>, bool), Refusal> {
     let began = Instant::now();
@@ -168,7 +168,7 @@ fn way(version: &Version, question: &Question) -> Option<Way> {
 /// A question and its prepared rows.
 pub(crate) struct Read {
     pub(crate) question: Question,
-    pub(crate) rows: Vec<f32>,
+    pub(crate) rows: Rows,
     /// The request's, or the one that its `timeout` asks for if that is sooner.
     pub(crate) deadline: Instant,
 }
@@ -202,7 +202,7 @@ pub(crate) async fn read(
     let wanted =
         wanted.and_then(|microseconds| start.checked_add(Duration::from_micros(microseconds)));
     let deadline = wanted.map_or(deadline, |wanted| wanted.min(deadline));
-    let source = std::mem::replace(&mut question.source, Source::Prepared(Vec::new()));
+    let source = std::mem::replace(&mut question.source, Source::Prepared(Vec::new().into()));
     let is_quick = match &source {
         Source::Prepared(_) => true,
         Source::Pixels { bytes, .. } => {

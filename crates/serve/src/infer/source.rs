@@ -7,13 +7,16 @@ use bytes::Bytes;
 use strata_data::{MOST_PIXELS, decode};
 
 use super::INPUT;
-use crate::{http::Refusal, runtime::Version};
+use crate::{
+    http::Refusal,
+    runtime::{Rows, Version},
+};
 
 /// What the rows are made of.
 #[derive(Debug)]
 pub(crate) enum Source {
     /// They are there.
-    Prepared(Vec<f32>),
+    Prepared(Rows),
     /// Pictures of one size, one after the other.
     Pixels {
         height: usize,
@@ -52,7 +55,7 @@ impl Waiter {
 
 impl Source {
     /// The prepared rows. Given up between two pictures when nobody waits for them any more.
-    pub(crate) fn prepare(self, version: &Version, waiter: &Waiter) -> Result<Vec<f32>, Refusal> {
+    pub(crate) fn prepare(self, version: &Version, waiter: &Waiter) -> Result<Rows, Refusal> {
         let preparer = &version.preparer;
         let mut rows = Vec::new();
         match self {
@@ -94,7 +97,7 @@ impl Source {
                 }
             }
         }
-        Ok(rows)
+        Ok(rows.into())
     }
 }
 

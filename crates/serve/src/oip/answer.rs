@@ -105,7 +105,7 @@ mod tests {
             outputs: wanted,
             leave: Leave::AsCalibrated,
             count: 2,
-            source: Source::Prepared(Vec::new()),
+            source: Source::Prepared(Vec::new().into()),
         };
         let body = write(&testing::version(3), &question, &answered);
         let (json, rest) = body.bytes.split_at(body.json.unwrap_or(body.bytes.len()));

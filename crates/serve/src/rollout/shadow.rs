@@ -63,7 +63,7 @@ impl Shadow {
                 _permit,
             } = self;
             let ask = Ask {
-                rows,
+                rows: rows.into(),
                 way,
                 deadline,
                 priority: Priority::lowest(),

@@ -15,6 +15,7 @@ use tokio::{sync::oneshot, time::timeout_at};
 use super::{
     pace::Pace,
     queue::{Job, Priority, Queue},
+    rows::Rows,
     statistics::{Statistics, Took},
 };
 use crate::metrics::BatchMetrics;
@@ -28,8 +29,9 @@ use crate::metrics::BatchMetrics;
 /// would only wait for each other. Nor has it more than the latency target allows: who comes waits at most for one batch
 /// that is being computed, and then for its own, so each may take half of it.
 ///
-/// Rows that take less are computed where they are. To hand a row to another thread and to be woken by it
-/// costs more than a small network does, so a batch could not win back what gathering it takes.
+/// Rows that take less are computed where they are: to hand a row to another thread and to be woken by it costs more than a
+/// small network does. Where a row takes less in a batch, what else has arrived by then is read first, and whoever is back
+/// first computes for all of them.
 ///
 /// If the computation panics, which is a fault of this program, its batch gets no answer and nothing is computed from then
 /// on: others in this process go on.
@@ -57,7 +59,7 @@ pub(crate) struct BatchLimits {
 /// What is asked of rows.
 #[derive(Debug)]
 pub(crate) struct Ask {
-    pub(crate) rows: Vec<f32>,
+    pub(crate) rows: Rows,
     /// None for a plan with one head, where there is only one.
     pub(crate) way: Option<Way>,
     pub(crate) deadline: Instant,
@@ -105,6 +107,8 @@ struct Shared {
     is_broken: AtomicBool,
     queue: Mutex<Queue>,
     filled: Condvar,
+    /// What waits to be computed by the threads that serve connections.
+    gathered: Mutex<Queue>,
 }
 
 /// What a thread needs to compute.
@@ -112,10 +116,15 @@ struct Shared {
 pub(super) struct Desk {
     pub(super) scratch: Scratch,
     pub(super) answers: Answers,
+    /// The rows of a batch, next to each other.
+    rows: Vec<f32>,
 }
 
 /// Of so many batches one takes all rows that it may.
 const TRIAL_EVERY: u64 = 64;
+
+/// What it costs to wait for others on a thread that serves connections, about.
+const GATHERING: Duration = Duration::from_micros(2);
 
 thread_local! {
     /// For rows that are computed on the threads that serve connections.
@@ -193,6 +202,9 @@ impl Batcher {
             .row_time
             .saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         if time <= shared.limits.inline {
+            if shared.pace.saved_together() > GATHERING {
+                return shared.gather(ask).await;
+            }
             let (rows, way) = (&ask.rows, ask.way.as_ref());
             return DESK.with_borrow_mut(|desk| {
                 let compute = shared.compute(rows, &[(count, way)], desk)?;
@@ -227,32 +239,18 @@ impl Shared {
             is_broken: AtomicBool::new(false),
             queue: Mutex::new(Queue::new()),
             filled: Condvar::new(),
+            gathered: Mutex::new(Queue::new()),
         }
     }
 
     /// The actor's command to take a job.
     fn append(&self, ask: Ask) -> Result<oneshot::Receiver<Answer>, Unanswered> {
-        let Ask {
-            rows,
-            way,
-            deadline,
-            priority,
-        } = ask;
-        let count = self.count(&rows);
-        let (reply, receiver) = oneshot::channel();
-        let mut queue = self.lock();
-        if queue.rows() + count > self.limits.queue_rows {
+        let (job, priority, receiver) = self.job(ask);
+        let mut queue = lock(&self.queue);
+        if queue.rows() + job.count > self.limits.queue_rows {
             let wait = self.pace.of(queue.rows(), self.batch_rows());
             return Err(Unanswered::Full(wait));
         }
-        let job = Job {
-            rows,
-            count,
-            way,
-            deadline,
-            since: Instant::now(),
-            reply,
-        };
         queue.push(job, priority);
         self.metrics.queue.set(queue.rows() as i64);
         drop(queue);
@@ -260,9 +258,42 @@ impl Shared {
         Ok(receiver)
     }
 
+    fn job(&self, ask: Ask) -> (Job, Priority, oneshot::Receiver<Answer>) {
+        let (reply, receiver) = oneshot::channel();
+        let job = Job {
+            count: self.count(&ask.rows),
+            rows: ask.rows,
+            way: ask.way,
+            deadline: ask.deadline,
+            since: Instant::now(),
+            reply,
+        };
+        (job, ask.priority, receiver)
+    }
+
+    /// Computes on this thread, together with what others have by the time that they were read.
+    async fn gather(&self, ask: Ask) -> Answer {
+        let (job, priority, mut answer) = self.job(ask);
+        lock(&self.gathered).push(job, priority);
+        tokio::task::yield_now().await;
+        loop {
+            // Another may have computed for this one, or be about to.
+            if let Ok(answer) = answer.try_recv() {
+                return answer;
+            }
+            let most = self.pace.within(self.limits.inline, self.most_rows());
+            let batch = lock(&self.gathered).take(most);
+            if batch.is_empty() {
+                break;
+            }
+            DESK.with_borrow_mut(|desk| self.answer_all(batch, desk));
+        }
+        answer.await.unwrap_or(Err(Unanswered::Failed))
+    }
+
     /// The actor's command to give the jobs of the next batch; none when it is to end.
     fn next_batch(&self, is_trial: bool) -> Option<Vec<Job>> {
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         loop {
             let batch = queue.take(if is_trial {
                 self.most_rows()
@@ -298,44 +329,50 @@ impl Shared {
     }
 
     fn run(&self, mut desk: Desk) {
-        let mut input = Vec::new();
         // What larger batches take is measured now and then, also if they are of no use.
         for number in 0_u64.. {
             let Some(batch) = self.next_batch(number.is_multiple_of(TRIAL_EVERY)) else {
                 return;
             };
-            let rows = match &batch[..] {
-                // Large ones mostly come alone, and are not copied.
-                [only] => &only.rows,
-                several => {
-                    input.clear();
-                    let rows = several.iter().map(|job| &job.rows);
-                    rows.for_each(|rows| input.extend_from_slice(rows));
-                    &input
-                }
-            };
-            let ways: Vec<_> = batch
-                .iter()
-                .map(|job| (job.count, job.way.as_ref()))
-                .collect();
-            let began = Instant::now();
-            let computed = self.compute(rows, &ways, &mut desk);
-            let mut first = 0;
-            for job in batch {
-                let count = job.count;
-                let take = |compute| {
-                    let took = Took {
-                        queue: began.saturating_duration_since(job.since),
-                        compute,
-                        ..Took::default()
-                    };
-                    self.take(&desk.answers, first, count, job.way.as_ref(), took)
-                };
-                // Fails if the caller left meanwhile.
-                let _ = job.reply.send(computed.and_then(take));
-                first += count;
-            }
+            self.answer_all(batch, &mut desk);
         }
+    }
+
+    /// Computes a batch and tells everybody who waits for a part of it.
+    fn answer_all(&self, batch: Vec<Job>, desk: &mut Desk) {
+        let mut together = std::mem::take(&mut desk.rows);
+        let rows = match &batch[..] {
+            // Large ones mostly come alone, and are not copied.
+            [only] => &only.rows[..],
+            several => {
+                together.clear();
+                let rows = several.iter().map(|job| &job.rows);
+                rows.for_each(|rows| together.extend_from_slice(rows));
+                &together
+            }
+        };
+        let ways: Vec<_> = batch
+            .iter()
+            .map(|job| (job.count, job.way.as_ref()))
+            .collect();
+        let began = Instant::now();
+        let computed = self.compute(rows, &ways, desk);
+        let mut first = 0;
+        for job in batch {
+            let count = job.count;
+            let take = |compute| {
+                let took = Took {
+                    queue: began.saturating_duration_since(job.since),
+                    compute,
+                    ..Took::default()
+                };
+                self.take(&desk.answers, first, count, job.way.as_ref(), took)
+            };
+            // Fails if the caller left meanwhile.
+            let _ = job.reply.send(computed.and_then(take));
+            first += count;
+        }
+        desk.rows = together;
     }
 
     /// Computes the logits of some rows, of which so many in a row have the same way; how long that took.
@@ -350,7 +387,9 @@ impl Shared {
         }
         let count = self.count(rows);
         self.metrics.rows.observe(count as f64);
-        let Desk { scratch, answers } = &mut *desk;
+        let Desk {
+            scratch, answers, ..
+        } = &mut *desk;
         let began = Instant::now();
         // A fault in a kernel must cost one batch, not the actor and with it the model.
         let ran = catch_unwind(AssertUnwindSafe(|| {
@@ -435,16 +474,16 @@ impl Shared {
     fn count(&self, rows: &[f32]) -> usize {
         rows.len() / self.plan.input_len()
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Every change of the queue is complete before anything that could panic.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    // Every change of a queue is complete before anything that could panic.
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Batcher {
     fn drop(&mut self) {
-        self.shared.lock().is_open = false;
+        lock(&self.shared.queue).is_open = false;
         self.shared.filled.notify_all();
     }
 }

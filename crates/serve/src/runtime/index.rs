@@ -104,7 +104,7 @@ mod tests {
         assert!(oip::model_ready(&broken).is_ok());
         let ask = Ask {
             // A part of a row, which no caller can send: the plan takes it for a fault of this program.
-            rows: testing::rows(1, 1).repeat(2)[1..].to_vec(),
+            rows: testing::rows(1, 1).repeat(2)[1..].to_vec().into(),
             way: None,
             deadline: Instant::now() + Duration::from_secs(20),
             priority: Priority::new(None),

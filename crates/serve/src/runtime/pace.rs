@@ -86,6 +86,13 @@ impl Pace {
         class.map_or(most, |class| most.min(1 << class))
     }
 
+    /// What a row takes less in the best batch than alone.
+    pub(super) fn saved_together(&self) -> Duration {
+        let mut of_row = self.of_row.iter().map(|time| time.load(Ordering::Relaxed));
+        let alone = of_row.next().unwrap_or_default();
+        Duration::from_nanos(alone.saturating_sub(of_row.min().unwrap_or(alone)))
+    }
+
     /// The most rows up to `most` that are computed within `time`; at least one.
     pub(super) fn within(&self, time: Duration, most: usize) -> usize {
         let time = nanoseconds(time);
@@ -136,6 +143,7 @@ mod tests {
         check(300, 8, 6);
         check(u64::MAX, 8, 8);
         check(u64::MAX, 5, 5);
+        assert_eq!(pace.saved_together(), Duration::from_nanos(50));
         assert_eq!([1, 2, 5, 8].map(|most| pace.enough(most)), [1, 2, 5, 8]);
         assert_eq!(pace.of(16, 8), Duration::from_nanos(800));
         assert_eq!(pace.of(16, 2), Duration::from_nanos(1280));

@@ -8,7 +8,7 @@ use std::{
 use strata_nn::Way;
 use tokio::sync::oneshot;
 
-use super::{Answered, Unanswered};
+use super::{Answered, Rows, Unanswered};
 
 /// Levels of priority. As in Triton, 1 is the highest, and 0 and what is over them stand for the default.
 const LEVELS: u64 = 5;
@@ -43,7 +43,7 @@ impl Priority {
 /// A request that waits to be computed.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) rows: Vec<f32>,
+    pub(super) rows: Rows,
     pub(super) count: usize,
     /// None where the plan has only one.
     pub(super) way: Option<Way>,
@@ -121,7 +121,7 @@ mod tests {
             let (reply, receiver) = oneshot::channel();
             waiting.push(receiver);
             let job = Job {
-                rows: vec![name],
+                rows: vec![name].into(),
                 count: 1,
                 way: None,
                 deadline,

@@ -176,7 +176,7 @@ mod tests {
             outputs: outputs.collect(),
             leave: Leave::AsCalibrated,
             count: 2,
-            source: Source::Prepared(Vec::new()),
+            source: Source::Prepared(Vec::new().into()),
         };
         let version = testing::version(3);
         let found = predictions(&version, &question, &answered, form);

@@ -54,6 +54,32 @@ fn a_header_length_of_0_means_one_raw_tensor_and_a_binary_answer() {
 }
 
 #[test]
+fn a_large_tensor_is_read_wherever_it_begins() {
+    const COUNT: usize = 1500;
+    let running = Running::start();
+    let mut rows = rows(7, COUNT);
+    let ask = |rows: &[f32], spaces: usize| {
+        let tensor = json!({ "name": "image", "datatype": "FP32", "shape": [COUNT, ROW],
+                             "parameters": { "binary_data_size": rows.len() * 4 } });
+        let output = json!({ "name": "probabilities", "parameters": { "binary_data": true } });
+        let question = json!({ "inputs": [tensor], "outputs": [output] });
+        let head = question.to_string() + &" ".repeat(spaces);
+        let body = [head.as_bytes(), &raw(rows)].concat();
+        let header = [(HEADER_LENGTH, &*head.len().to_string())];
+        running.admin().ask("POST", INFER, &header, &body)
+    };
+    let expected = running::model("tiny", 1).probabilities(&rows);
+    for spaces in 0..4 {
+        let reply = ask(&rows, spaces);
+        assert!(split(&reply).1 == raw(&expected), "{spaces}");
+    }
+    rows[COUNT * ROW - 1] = f32::INFINITY;
+    let reply = ask(&rows, 0);
+    assert_eq!(reply.status, 400);
+    assert!(reply.error().contains("not finite"), "{}", reply.error());
+}
+
+#[test]
 fn outputs_that_are_not_named_are_binary_if_the_request_says_so() {
     let running = Running::start();
     let rows = rows(6, 1);

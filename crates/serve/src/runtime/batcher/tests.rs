@@ -1,3 +1,5 @@
+use std::{future::poll_fn, task::Poll};
+
 use super::*;
 use crate::{metrics::Metrics, testing};
 
@@ -25,7 +27,7 @@ fn without_actor(limits: BatchLimits) -> Shared {
 
 fn ask(rows: Vec<f32>) -> Ask {
     Ask {
-        rows,
+        rows: rows.into(),
         way: None,
         deadline: Instant::now() + Duration::from_secs(20),
         priority: Priority::new(None),
@@ -80,11 +82,14 @@ fn a_full_queue_refuses_and_callers_that_left_or_are_late_are_skipped() {
 
     let batch = shared.next_batch(true).unwrap();
     assert_eq!(
-        batch.iter().map(|job| &job.rows).collect::<Vec<_>>(),
-        [&row(0), &row(3)]
+        batch
+            .iter()
+            .map(|job| job.rows.to_vec())
+            .collect::<Vec<_>>(),
+        [row(0), row(3)]
     );
     assert_eq!(late.try_recv().unwrap().unwrap_err(), Unanswered::Overdue);
-    assert_eq!(shared.lock().rows(), 0);
+    assert_eq!(lock(&shared.queue).rows(), 0);
 
     let _large = shared.append(ask(testing::rows(5, 4))).unwrap();
     assert_eq!(
@@ -92,7 +97,7 @@ fn a_full_queue_refuses_and_callers_that_left_or_are_late_are_skipped() {
         1,
         "a job larger than a batch goes alone"
     );
-    shared.lock().is_open = false;
+    lock(&shared.queue).is_open = false;
     assert!(shared.next_batch(true).is_none());
 }
 
@@ -165,4 +170,57 @@ async fn a_computation_that_panics_costs_its_batch_and_ends_this_model_alone() {
         assert_eq!(next, Err(Unanswered::Broken));
         assert!(other.answer(ask(testing::rows(1, 1))).await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn rows_that_are_read_together_are_computed_together() {
+    let alone = start(64, 8, Duration::MAX);
+    let shared = without_actor(limits(64, 8, Duration::MAX));
+    let row = |seed| testing::rows(seed, 1);
+    // A caller who leaves before anything is computed costs nothing, and one whose time is up gets no answer.
+    let mut left = Box::pin(shared.gather(ask(row(0))));
+    poll_fn(|context| {
+        assert!(left.as_mut().poll(context).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    drop(left);
+    let huge = vec![f32::MAX; testing::ROW];
+    let (first, two, late, huge) = tokio::join!(
+        shared.gather(ask(row(1))),
+        shared.gather(ask(testing::rows(2, 2))),
+        shared.gather(late(row(3))),
+        shared.gather(ask(huge)),
+    );
+    assert_eq!(late, Err(Unanswered::Overdue));
+    assert_eq!(huge, Err(Unanswered::NotFinite));
+    for (found, rows) in [(first, row(1)), (two, testing::rows(2, 2))] {
+        let expected = alone.answer(ask(rows)).await.unwrap().probabilities;
+        assert_eq!(bits(&found.unwrap().probabilities), bits(&expected));
+    }
+    let batches = shared.statistics.read().batches;
+    assert_eq!(batches.keys().collect::<Vec<_>>(), [&4]);
+    assert_eq!(lock(&shared.gathered).rows(), 0);
+}
+
+#[tokio::test]
+async fn what_is_gathered_is_cut_into_batches() {
+    let shared = without_actor(limits(64, 2, Duration::MAX));
+    let gather = |seed| shared.gather(ask(testing::rows(seed, 1)));
+    let (a, b, c) = tokio::join!(gather(1), gather(2), gather(3));
+    assert!(a.is_ok() && b.is_ok() && c.is_ok());
+    let batches = shared.statistics.read().batches;
+    assert_eq!(batches.keys().collect::<Vec<_>>(), [&1, &2]);
+}
+
+#[tokio::test]
+async fn a_computation_that_panics_is_told_to_all_who_waited_for_it() {
+    let shared = without_actor(limits(64, 8, Duration::MAX));
+    let part = testing::rows(1, 2)[1..].to_vec();
+    let (broken, other) = tokio::join!(
+        shared.gather(ask(part)),
+        shared.gather(ask(testing::rows(2, 1)))
+    );
+    assert_eq!(broken, Err(Unanswered::Failed));
+    assert_eq!(other, Err(Unanswered::Failed));
 }
