@@ -3,7 +3,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -31,7 +31,8 @@ use crate::metrics::BatchMetrics;
 ///
 /// Rows that take less are computed where they are: to hand a row to another thread and to be woken by it costs more than a
 /// small network does. Where a row takes less in a batch, what else has arrived by then is read first, and whoever is back
-/// first computes for all of them.
+/// first computes for all of them. In a flood most do not wait for others: who is before them has to get through first, and
+/// callers have only so many requests at a time.
 ///
 /// If the computation panics, which is a fault of this program, its batch gets no answer and nothing is computed from then
 /// on: others in this process go on.
@@ -109,6 +110,8 @@ struct Shared {
     filled: Condvar,
     /// What waits to be computed by the threads that serve connections.
     gathered: Mutex<Queue>,
+    /// Requests that are computed so, from when they wait until they go on.
+    gathering: AtomicUsize,
 }
 
 /// What a thread needs to compute.
@@ -125,6 +128,9 @@ const TRIAL_EVERY: u64 = 64;
 
 /// What it costs to wait for others on a thread that serves connections, about.
 const GATHERING: Duration = Duration::from_micros(2);
+
+/// Requests that wait so at a time, at most.
+const MOST_GATHERING: usize = 64;
 
 thread_local! {
     /// For rows that are computed on the threads that serve connections.
@@ -240,6 +246,7 @@ impl Shared {
             queue: Mutex::new(Queue::new()),
             filled: Condvar::new(),
             gathered: Mutex::new(Queue::new()),
+            gathering: AtomicUsize::new(0),
         }
     }
 
@@ -274,8 +281,11 @@ impl Shared {
     /// Computes on this thread, together with what others have by the time that they were read.
     async fn gather(&self, ask: Ask) -> Answer {
         let (job, priority, mut answer) = self.job(ask);
+        let gathering = Gathering::one_more(&self.gathering);
         lock(&self.gathered).push(job, priority);
-        tokio::task::yield_now().await;
+        if gathering.before < MOST_GATHERING {
+            tokio::task::yield_now().await;
+        }
         loop {
             // Another may have computed for this one, or be about to.
             if let Ok(answer) = answer.try_recv() {
@@ -473,6 +483,26 @@ impl Shared {
 
     fn count(&self, rows: &[f32]) -> usize {
         rows.len() / self.plan.input_len()
+    }
+}
+
+/// One of the requests that are computed together on the threads that serve connections.
+struct Gathering<'a> {
+    all: &'a AtomicUsize,
+    /// How many there were before.
+    before: usize,
+}
+
+impl<'a> Gathering<'a> {
+    fn one_more(all: &'a AtomicUsize) -> Self {
+        let before = all.fetch_add(1, Ordering::Relaxed);
+        Self { all, before }
+    }
+}
+
+impl Drop for Gathering<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
