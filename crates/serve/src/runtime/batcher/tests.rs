@@ -224,3 +224,26 @@ async fn a_computation_that_panics_is_told_to_all_who_waited_for_it() {
     assert_eq!(broken, Err(Unanswered::Failed));
     assert_eq!(other, Err(Unanswered::Failed));
 }
+
+#[tokio::test]
+async fn in_a_flood_nobody_waits_for_more() {
+    let shared = without_actor(limits(64, 8, Duration::MAX));
+    let mut waiting: Vec<_> = (0..MOST_GATHERING as u64)
+        .map(|seed| Box::pin(shared.gather(ask(testing::rows(seed, 1)))))
+        .collect();
+    let mut next = Box::pin(shared.gather(ask(testing::rows(1, 1))));
+    poll_fn(|context| {
+        for waits in &mut waiting {
+            assert!(waits.as_mut().poll(context).is_pending());
+        }
+        assert!(matches!(next.as_mut().poll(context), Poll::Ready(Ok(_))));
+        Poll::Ready(())
+    })
+    .await;
+    // What waited was computed with it.
+    assert_eq!(lock(&shared.gathered).rows(), 0);
+    for waits in waiting {
+        assert!(waits.await.is_ok());
+    }
+    assert_eq!(shared.gathering.load(Ordering::Relaxed), 0);
+}
