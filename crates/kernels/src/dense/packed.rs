@@ -120,7 +120,7 @@ fn apply_avx2(weights: &DenseWeights, input: &[f32], output: &mut [f32], relu: b
 #[inline(always)]
 unsafe fn apply<V: Vector>(weights: &DenseWeights, input: &[f32], output: &mut [f32], relu: bool) {
     let panel_width = TILE_VECTORS * V::LANES;
-    // Their sums, the numbers of the rows and a vector of weights are as many as there are registers: 16, or 32 with AVX-512.
+    // Their sums, the numbers of the rows and a vector of weights are no more than there are registers: 16, or 32 with AVX-512.
     let tile_rows = if V::LANES == MOST_LANES { 4 } else { 3 };
     for (index, bias) in weights.bias.chunks(panel_width).enumerate() {
         let panel =

@@ -29,6 +29,19 @@ pub(super) fn dense(units: usize) -> Layer {
     Layer::Dense(Dense::new(units))
 }
 
+/// A level, and with a head its task and layers.
+pub(super) fn level(name: &str, layers: Vec<Layer>, head: Option<(&str, Vec<Layer>)>) -> Level {
+    Level {
+        name: name.parse().unwrap(),
+        layers,
+        head: head.map(|(task, layers)| Head {
+            task: task.parse().unwrap(),
+            layers,
+            mirrored: false,
+        }),
+    }
+}
+
 /// Every layer, and every way in which one can be taken into another.
 fn levels() -> Vec<Level> {
     let pool = Layer::MaxPool(MaxPool {
@@ -47,27 +60,18 @@ fn levels() -> Vec<Level> {
         height: 2,
         width: 3,
     });
-    let level = |name: &str, layers, head| Level {
-        name: name.parse().unwrap(),
-        layers,
-        head,
-    };
-    let head = Head {
-        task: "task".parse().unwrap(),
-        layers: vec![
-            Layer::GlobalAveragePool,
-            residual(vec![dense(12), norm(), Layer::Relu, dense(12)], Vec::new()),
-            Layer::LayerNorm(LayerNorm::default()),
-            Layer::Branches(Branches {
-                branches: vec![Vec::new(), vec![dense(3), norm()]],
-            }),
-            norm(),
-            dropout(),
-            Layer::Relu,
-            dense(5),
-        ],
-        mirrored: false,
-    };
+    let head = vec![
+        Layer::GlobalAveragePool,
+        residual(vec![dense(12), norm(), Layer::Relu, dense(12)], Vec::new()),
+        Layer::LayerNorm(LayerNorm::default()),
+        Layer::Branches(Branches {
+            branches: vec![Vec::new(), vec![dense(3), norm()]],
+        }),
+        norm(),
+        dropout(),
+        Layer::Relu,
+        dense(5),
+    ];
     vec![
         level(
             "stem",
@@ -129,7 +133,7 @@ fn levels() -> Vec<Level> {
             ],
             None,
         ),
-        level("top", Vec::new(), Some(head)),
+        level("top", Vec::new(), Some(("task", head))),
     ]
 }
 
@@ -221,16 +225,8 @@ fn rows_may_go_into_any_layer_first() {
         dropout(),
         residual(vec![dropout()], Vec::new()),
     ] {
-        let head = Head {
-            task: "task".parse().unwrap(),
-            layers: vec![Layer::Relu, dense(3)],
-            mirrored: false,
-        };
-        let levels = [Level {
-            name: "only".parse().unwrap(),
-            layers: vec![first],
-            head: Some(head),
-        }];
+        let head = vec![Layer::Relu, dense(3)];
+        let levels = [level("only", vec![first], Some(("task", head)))];
         let network = Network::new(&[6], &levels, 5, Precision::F32);
         let plan = Plan::compile(&[6], &levels, &network.weights(), Precision::F32);
         let rows: Vec<f32> = (0..24).map(|i| (i * 7 % 11) as f32 / 5.0 - 1.0).collect();
@@ -246,22 +242,15 @@ fn rows_may_go_into_any_layer_first() {
 
 #[test]
 fn an_image_of_one_channel_is_answered_alone_as_with_others() {
-    let head = Head {
-        task: "task".parse().unwrap(),
-        layers: vec![Layer::GlobalAveragePool, dense(3)],
-        mirrored: false,
-    };
-    let levels = [Level {
-        name: "only".parse().unwrap(),
-        // The image itself is read twice, and its place is filled again above.
-        layers: vec![
-            residual(vec![conv(1, 3, 1), norm()], Vec::new()),
-            conv(1, 3, 1),
-            Layer::Relu,
-            conv(4, 3, 2),
-        ],
-        head: Some(head),
-    }];
+    // The image itself is read twice, and its place is filled again above.
+    let layers = vec![
+        residual(vec![conv(1, 3, 1), norm()], Vec::new()),
+        conv(1, 3, 1),
+        Layer::Relu,
+        conv(4, 3, 2),
+    ];
+    let head = vec![Layer::GlobalAveragePool, dense(3)];
+    let levels = [level("only", layers, Some(("task", head)))];
     let rows: Vec<f32> = (0..4 * 30)
         .map(|i| (i * 7 % 23) as f32 / 11.0 - 1.0)
         .collect();

@@ -1,24 +1,12 @@
-use strata_spec::{Head, Layer, Level, Precision};
+use strata_spec::{Layer, Level, Precision};
 
-use super::tests::{conv, dense, norm, residual};
+use super::tests::{conv, dense, level, norm, residual};
 use crate::{
     Answers, Lesson, LevelWeights, Network, Optimizer, Plan, Scratch, Way, confidence, one_hot,
 };
 
 const INPUT: [usize; 3] = [3, 9, 8];
 const ROW: usize = 3 * 9 * 8;
-
-fn level(name: &str, layers: Vec<Layer>, head: Option<(&str, Vec<Layer>)>) -> Level {
-    Level {
-        name: name.parse().unwrap(),
-        layers,
-        head: head.map(|(task, layers)| Head {
-            task: task.parse().unwrap(),
-            layers,
-            mirrored: false,
-        }),
-    }
-}
 
 /// Exits on the input itself, on maps and on rows, a head of another task, and a level without one.
 fn levels() -> Vec<Level> {
