@@ -54,6 +54,7 @@ fn check(bytes: &str, answers: &[(u16, bool, &str)]) {
             stream.bytes.is_empty() && reader.start == reader.end,
             "bytes left over"
         );
+        assert!(reader.buffer.is_empty(), "a buffer is kept without a need");
     }
 }
 
