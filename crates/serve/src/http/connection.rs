@@ -1,7 +1,14 @@
 use std::{
-    convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
@@ -54,6 +61,16 @@ pub(super) enum Phase {
     Serve,
     /// Finish the request in flight, then close.
     Drain,
+    Close,
+}
+
+/// What happens to a connection besides its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    /// The request in flight is the last one.
+    Drain,
+    /// Nothing is asked any more.
+    Idle,
     Close,
 }
 
@@ -160,6 +177,7 @@ pub(super) async fn http(
         arrived,
         limits.write_time,
         linger.clone(),
+        seat.writes(),
     ));
     let linger = &linger;
     let answer = service_fn(|request| async move {
@@ -168,18 +186,22 @@ pub(super) async fn http(
     });
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time)
+        // It would take a timer for each request, which `Seat::waited` does without.
+        .header_read_timeout(None)
         .keep_alive(after == After::Wait)
         // Who closes its side behind the question waits for the answer. Elsewhere it is how a caller is seen to leave.
         .half_close(after == After::Close);
     builder.max_buf_size(limits.head_bytes.max(8192));
     let connection = builder.serve_connection(io, answer);
-    tokio::select! {
-        () = run(connection, phase, std::future::pending()) => {}
-        // Of a request nothing is there but perhaps a part of its head.
-        () = seat.asked_to_leave() => {}
-    }
+    let over = async {
+        // Either way, of a request nothing is there but perhaps a part of its head.
+        tokio::select! {
+            () = seat.asked_to_leave() => {}
+            () = seat.waited(limits.head_time) => {}
+        }
+        Event::Close
+    };
+    run(connection, phase, over).await;
 }
 
 async fn grpc(
@@ -196,6 +218,7 @@ async fn grpc(
         Vec::new(),
         limits.write_time,
         Linger::default(),
+        seat.writes(),
     ));
     let calls = Calls::default();
     let ongoing = &calls;
@@ -222,18 +245,35 @@ async fn grpc(
             () = calls.idle(limits.head_time) => {}
             () = calls.asked_to_leave(seat) => {}
         }
+        Event::Idle
     };
     run(connection, phase, over).await;
 }
 
-/// Answers on a connection until it ends, or is `idle`, or the server is told to stop.
+/// Answers on a connection until it ends, or is `over`, or the server is told to stop.
 async fn run(
     connection: impl GracefulConnection,
-    mut phase: watch::Receiver<Phase>,
-    idle: impl Future<Output = ()>,
+    phase: watch::Receiver<Phase>,
+    over: impl Future<Output = Event> + Send,
 ) {
+    let at = |least: Phase, event: Event| {
+        let mut phase = phase.clone();
+        async move {
+            // An error means that nobody is there any more who could tell.
+            match phase.wait_for(|now| *now >= least).await {
+                Ok(_) => event,
+                Err(_) => Event::Close,
+            }
+        }
+    };
+    // Looked at only when one of them has something to say; the connection itself, with every request.
+    let events: [Pin<Box<dyn Future<Output = Event> + Send>>; 3] = [
+        Box::pin(over),
+        Box::pin(at(Phase::Drain, Event::Drain)),
+        Box::pin(at(Phase::Close, Event::Close)),
+    ];
+    let mut events = FuturesUnordered::from_iter(events);
     let mut connection = pin!(connection);
-    let mut idle = pin!(idle);
     loop {
         tokio::select! {
             // A request that has arrived is answered, also if the server is told to stop at the same moment.
@@ -241,19 +281,16 @@ async fn run(
             // Ends with an error if the caller sent no HTTP, left, or took too long; hyper has told it
             // what it can.
             _ = connection.as_mut() => return,
-            // Callers connect again when they want something.
-            () = idle.as_mut() => {
-                connection.as_mut().graceful_shutdown();
-                let _ = timeout(Duration::from_secs(1), connection).await;
-                return;
-            }
-            changed = phase.changed() => {
-                let now = *phase.borrow();
-                if changed.is_err() || now == Phase::Close {
+            event = events.next() => match event {
+                Some(Event::Drain) => connection.as_mut().graceful_shutdown(),
+                // Callers connect again when they want something.
+                Some(Event::Idle) => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = timeout(Duration::from_secs(1), connection).await;
                     return;
                 }
-                connection.as_mut().graceful_shutdown();
-            }
+                Some(Event::Close) | None => return,
+            },
         }
     }
 }

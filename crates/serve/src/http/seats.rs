@@ -3,12 +3,15 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
 
 /// A caller that connects and sends its request has sent it by then.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -45,7 +48,16 @@ pub(super) struct Seat {
 struct Waiting {
     /// Since when the server waits for a request, in milliseconds; [`BUSY`] while it answers one.
     since: AtomicU64,
+    /// Whether an answer waits for the caller to take more of it.
+    is_stuck: AtomicBool,
     leave: Notify,
+}
+
+/// Told by a connection's stream when the caller takes its time with an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Writes {
+    began: Instant,
+    waiting: Arc<Waiting>,
 }
 
 /// A request that is being answered.
@@ -74,6 +86,7 @@ impl Seats {
         };
         let waiting = Arc::new(Waiting {
             since: AtomicU64::new(now(self.began)),
+            is_stuck: AtomicBool::new(false),
             leave: Notify::new(),
         });
         let mut taken = self.taken();
@@ -128,6 +141,47 @@ impl Seat {
     pub(super) async fn asked_to_leave(&self) {
         self.waiting.leave.notified().await;
     }
+
+    /// Until the server has waited for a request for `limit`. A look now and then costs less than a timer for each request.
+    pub(super) async fn waited(&self, limit: Duration) {
+        let most = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let since = self.waiting.since.load(Ordering::Relaxed);
+            let left = if since == BUSY || self.waiting.is_stuck.load(Ordering::Relaxed) {
+                most.max(1)
+            } else {
+                since.saturating_add(most).saturating_sub(now(self.began))
+            };
+            if left == 0 {
+                return;
+            }
+            sleep(Duration::from_millis(left)).await;
+        }
+    }
+
+    pub(super) fn writes(&self) -> Writes {
+        Writes {
+            began: self.began,
+            waiting: self.waiting.clone(),
+        }
+    }
+}
+
+impl Writes {
+    /// The caller takes nothing for now.
+    pub(super) fn stuck(&self) {
+        self.waiting.is_stuck.store(true, Ordering::Relaxed);
+    }
+
+    /// It has taken what was stuck: from now on the server waits for its next request, unless that is there already.
+    pub(super) fn taken(&self) {
+        let now = now(self.began);
+        let wait = |since| (since != BUSY).then_some(now);
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        // Fails while a request is answered, as it should.
+        let _ = self.waiting.since.fetch_update(set, fetch, wait);
+        self.waiting.is_stuck.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Busy<'_> {
@@ -165,6 +219,33 @@ mod tests {
         assert!(seat.is_some());
         let never = tokio::time::timeout(Duration::from_millis(20), busy.asked_to_leave()).await;
         assert!(never.is_err());
+        drop(request);
+    }
+
+    #[tokio::test]
+    async fn a_request_is_waited_for_so_long_and_neither_work_nor_a_slow_reader_counts() {
+        const LIMIT: Duration = Duration::from_millis(50);
+        let seats = Seats::new(1);
+        let seat = seats.take().await.unwrap();
+        let is_over = || async {
+            let long = Duration::from_millis(300);
+            tokio::time::timeout(long, seat.waited(LIMIT)).await.is_ok()
+        };
+        assert!(is_over().await);
+        let request = seat.busy();
+        assert!(!is_over().await);
+        drop(request);
+        let writes = seat.writes();
+        writes.stuck();
+        assert!(!is_over().await);
+        writes.taken();
+        let began = Instant::now();
+        assert!(is_over().await && began.elapsed() >= LIMIT - Duration::from_millis(2));
+        // What was stuck is taken while the next request is answered.
+        let request = seat.busy();
+        writes.stuck();
+        writes.taken();
+        assert!(!is_over().await);
         drop(request);
     }
 }

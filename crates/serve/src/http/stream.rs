@@ -15,6 +15,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use super::seats::Writes;
+
 /// A connection that is given up when the other side takes no bytes for a while.
 ///
 /// Reading has its bounds in the head's and the body's time. Without one for writing, a caller that asks
@@ -31,6 +33,7 @@ pub(crate) struct Stream {
     /// Set while a write waits, and while closing lingers.
     deadline: Option<Pin<Box<Sleep>>>,
     linger: Linger,
+    writes: Writes,
     is_shut: bool,
 }
 
@@ -49,13 +52,20 @@ impl Linger {
 
 impl Stream {
     /// A connection of which some bytes have `arrived`.
-    pub(crate) fn new(tcp: TcpStream, arrived: Vec<u8>, limit: Duration, linger: Linger) -> Self {
+    pub(crate) fn new(
+        tcp: TcpStream,
+        arrived: Vec<u8>,
+        limit: Duration,
+        linger: Linger,
+        writes: Writes,
+    ) -> Self {
         Self {
             tcp,
             arrived,
             limit,
             deadline: None,
             linger,
+            writes,
             is_shut: false,
         }
     }
@@ -66,13 +76,16 @@ impl Stream {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.deadline = None;
+            if self.deadline.take().is_some() {
+                self.writes.taken();
+            }
             return written;
         }
         let limit = self.limit;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
+        let deadline = self.deadline.get_or_insert_with(|| {
+            self.writes.stuck();
+            Box::pin(sleep_until(Instant::now() + limit))
+        });
         ready!(deadline.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -94,10 +94,16 @@ fn a_caller_that_stops_sending_is_given_up() {
     body.send(b"{");
     let mut head = running.client();
     head.send(b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: te");
-    let mut idle = running.client();
+    let idle = running.client();
+    let [mut second, mut no_second] = [running.admin(), running.admin()];
+    assert_eq!(second.get("/v2").status, 200);
+    assert_eq!(no_second.get("/v2").status, 200);
+    second.send(b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: te");
     let start = Instant::now();
     assert_eq!(body.reply().status, 408);
-    assert!(body.try_reply().is_none() && head.try_reply().is_none() && idle.try_reply().is_none());
+    for mut closed in [body, head, idle, second, no_second] {
+        assert!(closed.try_reply().is_none());
+    }
     assert!(start.elapsed() < Duration::from_secs(5));
     // One byte at a time does not help.
     let mut slow = running.client();
@@ -106,6 +112,21 @@ fn a_caller_that_stops_sending_is_given_up() {
         thread::sleep(Duration::from_millis(20));
     }
     assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_caller_that_takes_answers_slowly_has_them_all() {
+    let running = with(|limits| limits.head_time = SHORT);
+    let mut client = running.admin();
+    // More than there is room for on the way back.
+    let answer = running.admin().get("/openapi.json");
+    let count = (24 << 20) / answer.body.len();
+    (0..count).for_each(|_| client.send_head("GET", "/openapi.json", &[]));
+    thread::sleep(3 * SHORT);
+    for number in 0..count {
+        let reply = client.try_reply().expect("cut off");
+        assert!(reply.body == answer.body, "answer {number}");
+    }
 }
 
 #[test]
@@ -278,6 +299,21 @@ fn a_stopping_server_finishes_what_it_began_and_takes_no_more() {
     busy.send(&question.as_bytes()[20..]);
     assert_eq!(busy.reply().status, 200);
     assert!(busy.try_reply().is_none());
+    running.wait();
+}
+
+#[test]
+fn who_asked_before_a_server_was_told_to_stop_is_answered() {
+    let mut running = Running::start();
+    // Most of them wait to be let in when it is told.
+    let mut clients: Vec<_> = (0..50).map(|_| running.admin()).collect();
+    for client in &mut clients {
+        client.send_head("GET", "/v2", &[]);
+    }
+    running.stop();
+    for client in &mut clients {
+        assert_eq!(client.reply().status, 200);
+    }
     running.wait();
 }
 
