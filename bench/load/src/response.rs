@@ -111,10 +111,10 @@ impl Reader {
 
     async fn head(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Head, String> {
         loop {
-            if self.start == self.end {
-                self.fill_more(stream).await?;
-            }
-            if let Some(head) = parse_head(&self.buffer[self.start..self.end])? {
+            let held = &self.buffer[self.start..self.end];
+            if !held.is_empty()
+                && let Some(head) = parse_head(held)?
+            {
                 return Ok(head);
             }
             self.fill_more(stream).await?;

@@ -39,13 +39,13 @@ pub(super) struct Seats {
 /// A connection's place, free again when this is gone.
 #[derive(Debug)]
 pub(super) struct Seat {
-    began: Instant,
     waiting: Arc<Waiting>,
     _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    began: Instant,
     /// Since when the server waits for a request, in milliseconds; [`BUSY`] while it answers one.
     since: AtomicU64,
     /// Whether an answer waits for the caller to take more of it.
@@ -54,11 +54,8 @@ struct Waiting {
 }
 
 /// Told by a connection's stream when the caller takes its time with an answer.
-#[derive(Clone, Debug)]
-pub(crate) struct Writes {
-    began: Instant,
-    waiting: Arc<Waiting>,
-}
+#[derive(Debug)]
+pub(crate) struct Writes(Arc<Waiting>);
 
 /// A request that is being answered.
 pub(super) struct Busy<'a>(&'a Seat);
@@ -85,6 +82,7 @@ impl Seats {
             }
         };
         let waiting = Arc::new(Waiting {
+            began: self.began,
             since: AtomicU64::new(now(self.began)),
             is_stuck: AtomicBool::new(false),
             leave: Notify::new(),
@@ -97,7 +95,6 @@ impl Seats {
         taken.push(Arc::downgrade(&waiting));
         drop(taken);
         Some(Seat {
-            began: self.began,
             waiting,
             _permit: permit,
         })
@@ -150,7 +147,9 @@ impl Seat {
             let left = if since == BUSY || self.waiting.is_stuck.load(Ordering::Relaxed) {
                 most.max(1)
             } else {
-                since.saturating_add(most).saturating_sub(now(self.began))
+                since
+                    .saturating_add(most)
+                    .saturating_sub(now(self.waiting.began))
             };
             if left == 0 {
                 return;
@@ -160,33 +159,30 @@ impl Seat {
     }
 
     pub(super) fn writes(&self) -> Writes {
-        Writes {
-            began: self.began,
-            waiting: self.waiting.clone(),
-        }
+        Writes(self.waiting.clone())
     }
 }
 
 impl Writes {
     /// The caller takes nothing for now.
     pub(super) fn stuck(&self) {
-        self.waiting.is_stuck.store(true, Ordering::Relaxed);
+        self.0.is_stuck.store(true, Ordering::Relaxed);
     }
 
     /// It has taken what was stuck: from now on the server waits for its next request, unless that is there already.
     pub(super) fn taken(&self) {
-        let now = now(self.began);
+        let now = now(self.0.began);
         let wait = |since| (since != BUSY).then_some(now);
         let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
         // Fails while a request is answered, as it should.
-        let _ = self.waiting.since.fetch_update(set, fetch, wait);
-        self.waiting.is_stuck.store(false, Ordering::Relaxed);
+        let _ = self.0.since.fetch_update(set, fetch, wait);
+        self.0.is_stuck.store(false, Ordering::Relaxed);
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        let now = now(self.0.began);
+        let now = now(self.0.waiting.began);
         self.0.waiting.since.store(now, Ordering::Relaxed);
     }
 }
